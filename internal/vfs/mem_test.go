@@ -285,7 +285,7 @@ func TestMem_CrashEndsTheOldWorld(t *testing.T) {
 // The process dies while its goroutines work: each operation happened before or fails with ErrCrashed, and
 // nothing reaches the file system of the next process.
 func TestMem_CrashBesideWork(t *testing.T) {
-	for round := range 20 {
+	for round := range 6 {
 		m := vfs.NewMem(uint64(round))
 		f, err := m.OpenFile("/shared", os.O_RDWR|os.O_CREATE, 0o644)
 		if err != nil {
