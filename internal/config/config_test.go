@@ -170,6 +170,14 @@ func TestLoad_Properties(t *testing.T) {
 	if _, source, _ := s.Get("broker.rack"); source.Line != 7 {
 		t.Errorf("broker.rack is said to be in line %d", source.Line)
 	}
+	// A line that ends in an escaped backslash ends there.
+	s = mustLoad(t, properties("broker.rack=a\\\\\nnum.partitions=4\nmetadata.log.dir=/m\\\\\\\n  n"))
+	if n := s.Node(); n.Rack != `a\` || n.Topics.DefaultPartitions != 4 || n.MetadataDir != `/m\n` {
+		t.Errorf("misread: %q, %d, %q", n.Rack, n.Topics.DefaultPartitions, n.MetadataDir)
+	}
+	if _, source, _ := s.Get("num.partitions"); source.Line != 2 {
+		t.Errorf("num.partitions is said to be in line %d", source.Line)
+	}
 	// ${} is not expanded: not from keys, and not from the environment.
 	t.Setenv("HOME", "/expanded")
 	s = mustLoad(t, properties("a=1\nbroker.rack=${a}${HOME}"))

@@ -202,6 +202,26 @@ func TestParse_Errors(t *testing.T) {
 	}
 }
 
+func TestParse_HidesSecrets(t *testing.T) {
+	k := configdef.Key{Name: "pin", Type: configdef.Int, Sensitive: true}
+	if _, err := k.Parse("hunter2"); err == nil || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("a secret of the wrong form is answered %v", err)
+	}
+}
+
+// Doubles are written as Java's Double.toString writes them.
+func TestValue_Doubles(t *testing.T) {
+	k := configdef.Key{Type: configdef.Double}
+	for text, want := range map[string]string{
+		"0": "0.0", "-0.5": "-0.5", "0.001": "0.001", "0.00099": "9.9E-4", "9999999": "9999999.0", "10000000": "1.0E7",
+		"-12345678.5": "-1.23456785E7", "1.7976931348623157e308": "1.7976931348623157E308", "-Inf": "-Infinity",
+	} {
+		if got, err := k.Normalize(text); got != want || err != nil {
+			t.Errorf("%s: %q, %v, want %q", text, got, err, want)
+		}
+	}
+}
+
 func TestLookup_ListenerPrefix(t *testing.T) {
 	for name, base := range map[string]string{
 		"listener.name.external.ssl.keystore.password": "ssl.keystore.password",
@@ -220,7 +240,7 @@ func TestLookup_ListenerPrefix(t *testing.T) {
 			continue
 		}
 		b, _ := configdef.Broker().Lookup(base)
-		if k.Name != name || k.Type != b.Type || k.Sensitive != b.Sensitive || k.NoEffect == "" || k.HasDefault {
+		if k.Name != name || k.Type != b.Type || k.Sensitive != b.Sensitive || k.NoEffect == "" || k.HasDefault || k.Mutability != configdef.ReadOnly {
 			t.Errorf("%s: %+v is not %s for one listener", name, k, base)
 		}
 	}
