@@ -141,19 +141,60 @@ func TestLoad_Environment(t *testing.T) {
 		"KAFKA_LISTENER_NAME_PLAINTEXT_SASL_ENABLED_MECHANISMS=", // lower case in Kafka's image too
 		"KAFKA_ADVERTISED_LISTENERS=PLAINTEXT://localhost:9092",
 		"KAFKA_HEAP_OPTS=-Xmx1G", "KAFKA_PORT_9092_TCP=tcp://10.0.0.1:9092", "CLUSTER_ID=4L6g3nShT-eMCtK--X86sw",
-		"WALSER_BOOTSTRAP_SERVER=x:1", "WALSER_A__B___C=1")
+		"KAFKA_ZOOKEEPER_CONNECT=z:2181", "WALSER_BOOTSTRAP_SERVER=x:1", "WALSER_A__B___C=1")
 	if id := s.Node().ClusterID; id != "4L6g3nShT-eMCtK--X86sw" {
 		t.Errorf("cluster id %q", id)
 	}
 	if _, _, ok := s.Get("listener.name.plaintext.sasl.enabled.mechanisms"); !ok {
 		t.Error("a listener's key is not read")
 	}
-	want := []string{"a_b-c (environment variable WALSER_A__B___C): is not a known key, and is not used"}
+	want := []string{
+		"a_b-c (environment variable WALSER_A__B___C): is not a known key, and is not used",
+		"zookeeper.connect (environment variable KAFKA_ZOOKEEPER_CONNECT): is not used: Kafka 4 has no ZooKeeper, and neither has Walser",
+	}
 	if diff := cmp.Diff(want, warnings(s)); diff != "" {
 		t.Error(diff)
 	}
 	if id := mustLoad(t, config.Sources{}, "CLUSTER_ID=x").Node().ClusterID; id != "" {
 		t.Errorf("CLUSTER_ID alone, which any tool may set, became the cluster id %q", id)
+	}
+}
+
+// The variables with which the documentation of the apache/kafka image starts a node.
+func TestLoad_KafkasImage(t *testing.T) {
+	s := mustLoad(t, config.Sources{},
+		"KAFKA_NODE_ID=1", "KAFKA_PROCESS_ROLES=broker,controller",
+		"KAFKA_LISTENERS=PLAINTEXT_HOST://localhost:9092,CONTROLLER://localhost:29093,PLAINTEXT://0.0.0.0:19092",
+		"KAFKA_ADVERTISED_LISTENERS=PLAINTEXT_HOST://localhost:9092,PLAINTEXT://broker:19092",
+		"KAFKA_LISTENER_SECURITY_PROTOCOL_MAP=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,PLAINTEXT_HOST:PLAINTEXT",
+		"KAFKA_CONTROLLER_QUORUM_VOTERS=1@localhost:29093", "KAFKA_INTER_BROKER_LISTENER_NAME=PLAINTEXT",
+		"KAFKA_CONTROLLER_LISTENER_NAMES=CONTROLLER", "KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR=1",
+		"KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS=0", "KAFKA_LOG_DIRS=/tmp/kraft-combined-logs", "CLUSTER_ID=4L6g3nShT-eMCtK--X86sw")
+	n := s.Node()
+	if got := join(n.Listeners); got != "PLAINTEXT_HOST://localhost:9092 PLAINTEXT://0.0.0.0:19092" {
+		t.Errorf("listens on %s", got)
+	}
+	if got := join(n.AdvertisedListeners); got != "PLAINTEXT_HOST://localhost:9092 PLAINTEXT://broker:19092" {
+		t.Errorf("advertises %s", got)
+	}
+	if n.InterBrokerListener != "PLAINTEXT" || n.Groups.InitialRebalanceDelay != 0 || n.ClusterID != "4L6g3nShT-eMCtK--X86sw" {
+		t.Errorf("misread: %+v", n)
+	}
+}
+
+func TestLoad_CallersDefaults(t *testing.T) {
+	defaults := map[string]string{"log.dir": "/home/u/walser"}
+	n := mustLoad(t, config.Sources{Defaults: defaults}).Node()
+	if diff := cmp.Diff([]string{"/home/u/walser"}, n.LogDirs); diff != "" {
+		t.Error(diff)
+	}
+	for _, text := range []string{"log.dir=/data", "log.dirs=/data"} {
+		sources := properties(text)
+		sources.Defaults = defaults
+		s := mustLoad(t, sources)
+		if diff := cmp.Diff([]string{"/data"}, s.Node().LogDirs); diff != "" || len(s.Warnings()) > 0 {
+			t.Error(text, diff, s.Warnings())
+		}
 	}
 }
 

@@ -26,9 +26,9 @@ var notKeys = []string{
 // KAFKA_LOG_DIRS is log.dirs, __ stands for _ and ___ for -. CLUSTER_ID, which that image formats a data
 // directory with, is cluster.id where a KAFKA_ variable sets a key too (the name alone says little).
 //
-// KAFKA_ variables that are no key are left alone: they belong to scripts and orchestrators, which put all
-// kinds of them there (a Kubernetes service "kafka" yields KAFKA_PORT and KAFKA_SERVICE_HOST). The stranger
-// ones are warned of where they resemble a key.
+// KAFKA_ variables that neither are a key, nor were one, nor resemble one are left alone without a word:
+// scripts and orchestrators put all kinds of them there (a Kubernetes service called kafka yields
+// KAFKA_SERVICE_HOST and a dozen more). Every WALSER_ variable is meant for us.
 func readEnv(env []string) []setting {
 	var kafka, walser []setting
 	var clusterID *setting
@@ -43,7 +43,7 @@ func readEnv(env []string) []setting {
 			clusterID = &setting{"cluster.id", value, source}
 		case strings.HasPrefix(variable, kafkaPrefix):
 			name := envKey(variable[len(kafkaPrefix):])
-			if _, known := configdef.Broker().Lookup(name); known || configdef.Broker().Nearest(name) != "" {
+			if meantAsKey(name) {
 				kafka = append(kafka, setting{name, value, source})
 			}
 		case strings.HasPrefix(variable, walserPrefix):
@@ -58,6 +58,12 @@ func readEnv(env []string) []setting {
 	slices.SortStableFunc(kafka, byName)
 	slices.SortStableFunc(walser, byName)
 	return append(kafka, walser...)
+}
+
+func meantAsKey(name string) bool {
+	_, known := configdef.Broker().Lookup(name)
+	_, old := retired[name]
+	return known || old || isPlugin(name) || configdef.Broker().Nearest(name) != ""
 }
 
 var envReplacer = strings.NewReplacer("___", "-", "__", "_", "_", ".")

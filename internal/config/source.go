@@ -59,8 +59,11 @@ func FormatOf(path string) Format {
 // Sources are the layers below and above the environment. The zero Sources are none, which leaves a node
 // of its own on loopback.
 type Sources struct {
-	File *File    // nil: no file
-	Set  []string // key=value, later ones win
+	// Defaults take the place of the table's defaults: what the caller knows and the table cannot, as the
+	// data directory (log.dir) under the user's data home. Any layer may set the key again.
+	Defaults map[string]string
+	File     *File    // nil: no file
+	Set      []string // key=value, later ones win
 }
 
 // File is a configuration file that has been read.

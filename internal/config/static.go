@@ -22,6 +22,9 @@ type Static struct {
 func Load(sources Sources, env []string) (*Static, error) {
 	var faults Faults
 	s := &Static{entries: map[string]setting{}}
+	for name, value := range sources.Defaults {
+		s.entries[name] = setting{name: name, value: value}
+	}
 	if f := sources.File; f != nil {
 		var found []setting
 		if f.Format == YAML {
@@ -30,7 +33,7 @@ func Load(sources Sources, env []string) (*Static, error) {
 			found = readProperties(f, &faults)
 		}
 		for _, one := range found {
-			if first, ok := s.entries[one.name]; ok {
+			if first, ok := s.entries[one.name]; ok && first.source.Origin == FromFile {
 				s.warn(one, "also set in line %d; this one holds", first.source.Line)
 			}
 			s.entries[one.name] = one
@@ -56,7 +59,7 @@ func Load(sources Sources, env []string) (*Static, error) {
 	return s, nil
 }
 
-// Get returns the text that a key is set to and where. ok is false while only the default holds. The text
+// Get returns the text that a key is set to and where. ok is false while only the table's default holds. The text
 // of a key that may be sensitive must not be logged.
 func (s *Static) Get(name string) (value string, source Source, ok bool) {
 	one, ok := s.entries[name]
@@ -161,6 +164,10 @@ var retired = map[string]string{
 	"log.message.timestamp.difference.max.ms": "log.message.timestamp.before.max.ms and log.message.timestamp.after.max.ms took its place",
 }
 
+func isPlugin(name string) bool {
+	return slices.ContainsFunc(pluginPrefixes, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
+}
+
 func (s *Static) warnUnknown(one setting, k configdef.Key) {
 	if k.DynamicOnly {
 		s.warn(one, "can only be set while the node runs, with the AlterConfigs request")
@@ -170,11 +177,9 @@ func (s *Static) warnUnknown(one setting, k configdef.Key) {
 		s.warn(one, "is not used: %s", why)
 		return
 	}
-	for _, prefix := range pluginPrefixes {
-		if strings.HasPrefix(one.name, prefix) {
-			s.warn(one, "has no effect: a Java class cannot be loaded")
-			return
-		}
+	if isPlugin(one.name) {
+		s.warn(one, "has no effect: a Java class cannot be loaded")
+		return
 	}
 	if near := configdef.Broker().Nearest(one.name); near != "" {
 		s.warn(one, "is not a known key, and is not used; did you mean %s?", near)
