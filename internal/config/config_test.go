@@ -283,49 +283,70 @@ func TestLoad_Faults(t *testing.T) {
 		{"ids that differ", "node.id=1\nbroker.id=2", []string{`broker.id = "2" (server.properties:2): must be the same as node.id, 1; remove broker.id`}},
 		{"old id alone", "broker.id=-1", []string{`broker.id = "-1" (server.properties:1): must be at least 0; set node.id instead`}},
 		{"one role", "process.roles=broker", []string{
-			`process.roles = "broker" (server.properties:1): must be broker,controller: nodes of a single role are not served yet; remove it for the default`}},
+			`process.roles = "broker" (server.properties:1): must be broker,controller: nodes of a single role are not served yet; remove it for the default`,
+		}},
 		{"port out of range", "listeners=PLAINTEXT://:65536", []string{
-			`listeners = "PLAINTEXT://:65536" (server.properties:1): "PLAINTEXT://:65536": the port is not between 0 and 65535; write for example PLAINTEXT://127.0.0.1:9092`}},
+			`listeners = "PLAINTEXT://:65536" (server.properties:1): "PLAINTEXT://:65536": the port is not between 0 and 65535; write for example PLAINTEXT://127.0.0.1:9092`,
+		}},
 		{"one name twice", "listeners=PLAINTEXT://:1,plaintext://:2", []string{
-			`listeners = "PLAINTEXT://:1,plaintext://:2" (server.properties:1): has two listeners of the name PLAINTEXT; give each a name of its own and map it in listener.security.protocol.map`}},
+			`listeners = "PLAINTEXT://:1,plaintext://:2" (server.properties:1): has two listeners of the name PLAINTEXT; give each a name of its own and map it in listener.security.protocol.map`,
+		}},
 		{"one port twice", "listeners=PLAINTEXT://:1,B://127.0.0.1:1\nlistener.security.protocol.map=PLAINTEXT:PLAINTEXT,B:PLAINTEXT", []string{
-			`listeners = "PLAINTEXT://:1,B://127.0.0.1:1" (server.properties:1): PLAINTEXT://:1 and B://127.0.0.1:1 have the same port; give each a port of its own`}},
+			`listeners = "PLAINTEXT://:1,B://127.0.0.1:1" (server.properties:1): PLAINTEXT://:1 and B://127.0.0.1:1 have the same port; give each a port of its own`,
+		}},
 		{"a name without protocol", "listeners=INSIDE://:1", []string{
-			`listeners = "INSIDE://:1" (server.properties:1): has a listener INSIDE whose security protocol is not known; add INSIDE:PLAINTEXT (or its protocol) to listener.security.protocol.map`}},
+			`listeners = "INSIDE://:1" (server.properties:1): has a listener INSIDE whose security protocol is not known; add INSIDE:PLAINTEXT (or its protocol) to listener.security.protocol.map`,
+		}},
 		{"a protocol that is not served", "listeners=SASL_SSL://127.0.0.1:1", []string{
-			`listeners = "SASL_SSL://127.0.0.1:1" (server.properties:1): SASL_SSL://127.0.0.1:1 asks for SASL_SSL, which is not served yet; map the listener to PLAINTEXT in listener.security.protocol.map only if the network is trusted`}},
+			`listeners = "SASL_SSL://127.0.0.1:1" (server.properties:1): SASL_SSL://127.0.0.1:1 asks for SASL_SSL, which is not served yet; map the listener to PLAINTEXT in listener.security.protocol.map only if the network is trusted`,
+		}},
 		{"a bad protocol map", "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,B=SSL,C:TLS", []string{
 			`listener.security.protocol.map = "PLAINTEXT:PLAINTEXT,B=SSL,C:TLS" (server.properties:1): "B=SSL" is not NAME:PROTOCOL; use PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL`,
-			`listener.security.protocol.map = "PLAINTEXT:PLAINTEXT,B=SSL,C:TLS" (server.properties:1): "C:TLS" is not NAME:PROTOCOL; use PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL`}},
+			`listener.security.protocol.map = "PLAINTEXT:PLAINTEXT,B=SSL,C:TLS" (server.properties:1): "C:TLS" is not NAME:PROTOCOL; use PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL`,
+		}},
 		{"only controllers", "listeners=CONTROLLER://:1\ncontroller.listener.names=CONTROLLER", []string{
-			`listeners = "CONTROLLER://:1" (server.properties:1): must have a listener that is not in controller.listener.names; add PLAINTEXT://:9092`}},
+			`listeners = "CONTROLLER://:1" (server.properties:1): must have a listener that is not in controller.listener.names; add PLAINTEXT://:9092`,
+		}},
 		{"advertised to nowhere", "advertised.listeners=PLAINTEXT://0.0.0.0:1", []string{
-			`advertised.listeners = "PLAINTEXT://0.0.0.0:1" (server.properties:1): PLAINTEXT://0.0.0.0:1 is no address that a client can connect to; use a host name or address that clients can reach`}},
+			`advertised.listeners = "PLAINTEXT://0.0.0.0:1" (server.properties:1): PLAINTEXT://0.0.0.0:1 is no address that a client can connect to; use a host name or address that clients can reach`,
+		}},
 		{"advertised but not listened", "advertised.listeners=PLAINTEXT://h:1,B://h:2\nlistener.security.protocol.map=PLAINTEXT:PLAINTEXT,B:PLAINTEXT", []string{
-			`advertised.listeners = "PLAINTEXT://h:1,B://h:2" (server.properties:1): names B, which is not in listeners; add it to listeners, or remove it here`}},
+			`advertised.listeners = "PLAINTEXT://h:1,B://h:2" (server.properties:1): names B, which is not in listeners; add it to listeners, or remove it here`,
+		}},
 		{"inter-broker listener unknown", "inter.broker.listener.name=B", []string{
-			`inter.broker.listener.name = "B" (server.properties:1): must be one of the advertised listeners: PLAINTEXT`}},
+			`inter.broker.listener.name = "B" (server.properties:1): must be one of the advertised listeners: PLAINTEXT`,
+		}},
 		{"inter-broker listener twice", "inter.broker.listener.name=PLAINTEXT\nsecurity.inter.broker.protocol=PLAINTEXT", []string{
-			`inter.broker.listener.name = "PLAINTEXT" (server.properties:1): must not be set together with security.inter.broker.protocol; remove security.inter.broker.protocol`}},
+			`inter.broker.listener.name = "PLAINTEXT" (server.properties:1): must not be set together with security.inter.broker.protocol; remove security.inter.broker.protocol`,
+		}},
 		{"an authorizer", "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer", []string{
-			`authorizer.class.name = "org.apache.kafka.metadata.authorizer.StandardAuthorizer" (server.properties:1): cannot be honoured: authorization is not served yet; remove it only if the node may run without what it asks for`}},
+			`authorizer.class.name = "org.apache.kafka.metadata.authorizer.StandardAuthorizer" (server.properties:1): cannot be honoured: authorization is not served yet; remove it only if the node may run without what it asks for`,
+		}},
 		{"retention of nothing", "log.retention.ms=0", []string{`log.retention.ms = "0" (server.properties:1): must be at least 1, or -1 for never`}},
 		{"rolls of nothing", "log.roll.ms=0\nlog.roll.jitter.ms=-1", []string{
-			`log.roll.ms = "0" (server.properties:1): must be at least 1`, `log.roll.jitter.ms = "-1" (server.properties:2): must be at least 0`}},
+			`log.roll.ms = "0" (server.properties:1): must be at least 1`, `log.roll.jitter.ms = "-1" (server.properties:2): must be at least 0`,
+		}},
 		{"session timeouts crossed", "group.min.session.timeout.ms=9\ngroup.max.session.timeout.ms=8", []string{
-			`group.min.session.timeout.ms = "9" (server.properties:1): must not be above group.max.session.timeout.ms, 8`}},
+			`group.min.session.timeout.ms = "9" (server.properties:1): must not be above group.max.session.timeout.ms, 8`,
+		}},
 		{"a budget below one request", "queued.max.request.bytes=10", []string{
-			`queued.max.request.bytes = "10" (server.properties:1): must be at least socket.request.max.bytes, 104857600, or -1`}},
+			`queued.max.request.bytes = "10" (server.properties:1): must be at least socket.request.max.bytes, 104857600, or -1`,
+		}},
 		{"compaction lags crossed", "log.cleaner.min.compaction.lag.ms=9\nlog.cleaner.max.compaction.lag.ms=8", []string{
-			`log.cleaner.min.compaction.lag.ms = "9" (server.properties:1): must not be above log.cleaner.max.compaction.lag.ms, 8`}},
+			`log.cleaner.min.compaction.lag.ms = "9" (server.properties:1): must not be above log.cleaner.max.compaction.lag.ms, 8`,
+		}},
 		{"too many cleaners", "log.cleaner.threads=128", []string{
-			`log.cleaner.dedupe.buffer.size: must be above 1048576 for each of the 128 log.cleaner.threads`}},
+			`log.cleaner.dedupe.buffer.size: must be above 1048576 for each of the 128 log.cleaner.threads`,
+		}},
 		{"no cleaners", "log.cleaner.threads=0", []string{
-			`log.cleaner.threads = "0" (server.properties:1): must be at least 1; turn compaction off with log.cleaner.enable=false`}},
+			`log.cleaner.threads = "0" (server.properties:1): must be at least 1; turn compaction off with log.cleaner.enable=false`,
+		}},
 		{"nobody may connect", "max.connections.per.ip=0", []string{
-			`max.connections.per.ip = "0" (server.properties:1): must be above 0 where max.connections.per.ip.overrides is not set: no client could connect`}},
+			`max.connections.per.ip = "0" (server.properties:1): must be above 0 where max.connections.per.ip.overrides is not set: no client could connect`,
+		}},
 		{"a bad override", "max.connections.per.ip.overrides=a:1,b", []string{
-			`max.connections.per.ip.overrides = "a:1,b" (server.properties:1): "b" is not host:count; write for example 10.0.0.7:100`}},
+			`max.connections.per.ip.overrides = "a:1,b" (server.properties:1): "b" is not host:count; write for example 10.0.0.7:100`,
+		}},
 		{"a number without digits", "log.retention.ms=", []string{`log.retention.ms (server.properties:1): must be a whole number of 64 bits; remove it to leave it unset`}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -418,11 +439,15 @@ func TestLoad_Listeners(t *testing.T) {
 		{"any address is no advertisement", "listeners=PLAINTEXT://0.0.0.0:0", "PLAINTEXT://0.0.0.0:0", "PLAINTEXT://:0", "PLAINTEXT"},
 		{"IPv6", "listeners=PLAINTEXT://[::1]:9092", "PLAINTEXT://[::1]:9092", "PLAINTEXT://[::1]:9092", "PLAINTEXT"},
 		{"scoped IPv6", "listeners=PLAINTEXT://[fe80::1%eth0]:9092", "PLAINTEXT://[fe80::1%eth0]:9092", "PLAINTEXT://[fe80::1%eth0]:9092", "PLAINTEXT"},
-		{"IPv4 and IPv6 share a port", "listeners=PLAINTEXT://127.0.0.1:1,B://[::1]:1\nlistener.security.protocol.map=PLAINTEXT:PLAINTEXT,B:PLAINTEXT",
-			"PLAINTEXT://127.0.0.1:1 B://[::1]:1", "PLAINTEXT://127.0.0.1:1 B://[::1]:1", "PLAINTEXT"},
+		{
+			"IPv4 and IPv6 share a port", "listeners=PLAINTEXT://127.0.0.1:1,B://[::1]:1\nlistener.security.protocol.map=PLAINTEXT:PLAINTEXT,B:PLAINTEXT",
+			"PLAINTEXT://127.0.0.1:1 B://[::1]:1", "PLAINTEXT://127.0.0.1:1 B://[::1]:1", "PLAINTEXT",
+		},
 		{"names in any case", "listeners=inside://:1\nlistener.security.protocol.map=Inside:plaintext", "INSIDE://:1", "INSIDE://:1", "INSIDE"},
-		{"inside and outside", "listeners=IN://:1,OUT://:2\nlistener.security.protocol.map=IN:PLAINTEXT,OUT:PLAINTEXT\nadvertised.listeners=IN://a:1,OUT://b:443\ninter.broker.listener.name=IN",
-			"IN://:1 OUT://:2", "IN://a:1 OUT://b:443", "IN"},
+		{
+			"inside and outside", "listeners=IN://:1,OUT://:2\nlistener.security.protocol.map=IN:PLAINTEXT,OUT:PLAINTEXT\nadvertised.listeners=IN://a:1,OUT://b:443\ninter.broker.listener.name=IN",
+			"IN://:1 OUT://:2", "IN://a:1 OUT://b:443", "IN",
+		},
 		{"controller needs no mapping", "listeners=PLAINTEXT://:1,CTL://:2\ncontroller.listener.names=CTL", "PLAINTEXT://:1", "PLAINTEXT://:1", "PLAINTEXT"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -34,8 +34,9 @@ func (s Source) String() string {
 		return "environment variable " + s.Name
 	case FromFlag:
 		return "--set"
+	default:
+		return "default"
 	}
-	return "default"
 }
 
 // Format is the notation of a configuration file.

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"iter"
 	"maps"
@@ -105,7 +106,7 @@ func (s *Static) checkValues(faults *Faults) {
 		v, err := k.Parse(one.value)
 		if err != nil {
 			fault := Fault{Field: name, Value: one.value, Bound: "is not allowed", Source: one.source, Fix: fixFor(k)}
-			if bad, ok := err.(*configdef.ValueError); ok {
+			if bad, ok := errors.AsType[*configdef.ValueError](err); ok {
 				fault.Value, fault.Bound = bad.Value, bad.Bound
 			}
 			*faults = append(*faults, fault)

@@ -254,9 +254,14 @@ func TestIsDefault(t *testing.T) {
 		name, text string
 		want       bool
 	}{
-		{"num.io.threads", "8", true}, {"num.io.threads", " 08 ", true}, {"num.io.threads", "9", false},
-		{"authorizer.class.name", "", true}, {"authorizer.class.name", "x.Y", false},
-		{"create.topic.policy.class.name", "", true}, {"log.retention.ms", "", false}, {"num.io.threads", "x", false},
+		{"num.io.threads", "8", true},
+		{"num.io.threads", " 08 ", true},
+		{"num.io.threads", "9", false},
+		{"authorizer.class.name", "", true},
+		{"authorizer.class.name", "x.Y", false},
+		{"create.topic.policy.class.name", "", true},
+		{"log.retention.ms", "", false},
+		{"num.io.threads", "x", false},
 	} {
 		k, _ := configdef.Broker().Lookup(tc.name)
 		if got := k.IsDefault(tc.text); got != tc.want {

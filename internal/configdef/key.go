@@ -38,8 +38,9 @@ func (t Type) String() string {
 		return "class"
 	case Password:
 		return "password"
+	default:
+		return "unknown"
 	}
-	return "unknown"
 }
 
 // Scope is what a key configures.
@@ -87,8 +88,9 @@ func (m Mutability) String() string {
 		return "per-broker"
 	case ClusterWide:
 		return "cluster-wide"
+	default:
+		return "read-only"
 	}
-	return "read-only"
 }
 
 // Unit converts the number of a synonym into that of the key it stands for.

@@ -51,8 +51,9 @@ func (v Value) String() string {
 		return javaDouble(v.real)
 	case List:
 		return strings.Join(v.list, ",")
+	default:
+		return v.text
 	}
-	return v.text
 }
 
 // IntValue makes the value of an int, short or long key.

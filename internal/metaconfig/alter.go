@@ -143,6 +143,7 @@ func apply(res Resource, c Change, current map[string]string) (text string, keep
 		return *c.Value, true, nil
 	case Delete:
 		return "", false, nil
+	case Append, Subtract:
 	}
 	k, ok := table(res).Lookup(c.Name)
 	if !ok || k.Type != configdef.List {
@@ -176,8 +177,9 @@ func table(res Resource) *configdef.Def {
 		return configdef.Topic()
 	case GroupResource:
 		return configdef.Group()
+	default:
+		return configdef.Broker()
 	}
-	return configdef.Broker()
 }
 
 // check decides whether a resource may have exactly the keys of next. altered are those that the request
@@ -213,6 +215,7 @@ func (r *Resolver) check(res Resource, next map[string]string, altered, removed 
 	var err error
 	touched := slices.Concat(altered, removed)
 	switch res {
+	case GroupResource: // its keys stand alone
 	case TopicResource:
 		err = r.checkTopicRules(next)
 	case ThisBroker:

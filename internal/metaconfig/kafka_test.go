@@ -21,9 +21,11 @@ import (
 type image map[string]map[string]string
 
 func (m image) TopicConfig(name string) iter.Seq2[string, string] { return maps.All(m["topic "+name]) }
+
 func (m image) BrokerConfig(id model.BrokerID) iter.Seq2[string, string] {
 	return maps.All(m["broker "+id.String()])
 }
+
 func (m image) DefaultBrokerConfig() iter.Seq2[string, string] { return maps.All(m["broker default"]) }
 
 func (m image) store(resource string, updates []metaconfig.Update) {

@@ -48,11 +48,11 @@ func TestTopic_EveryKeyTakesEffect(t *testing.T) {
 		"segment.jitter.ms": "13", "segment.ms": "14", "unclean.leader.election.enable": "true", "write.caching": "false",
 	}
 	levels := texts{"compression.gzip.level": "gzip", "compression.lz4.level": "lz4", "compression.zstd.level": "zstd"}
-	base := *resolver(nil, nil, nil).Topic(metaconfig.None)
 	for k := range configdef.Topic().Keys() {
 		if k.NoEffect != "" {
 			continue
 		}
+		base := *resolver(nil, nil, nil).Topic(metaconfig.None)
 		with, codec := texts{k.Name: other[k.Name]}, ""
 		if name, ok := levels[k.Name]; ok {
 			with, codec = texts{k.Name: "2"}, name
@@ -61,8 +61,6 @@ func TestTopic_EveryKeyTakesEffect(t *testing.T) {
 		} else if other[k.Name] == "" {
 			t.Errorf("%s: takes effect, but this test has no value for it", k.Name)
 			continue
-		} else {
-			base = *resolver(nil, nil, nil).Topic(metaconfig.None)
 		}
 		want := *resolver(nil, nil, nil).Topic(maps.All(with))
 		if want == base {
@@ -115,8 +113,10 @@ func TestTopic_Precedence(t *testing.T) {
 func TestBroker(t *testing.T) {
 	r := resolver(texts{"max.connections": "5", "max.connections.per.ip.overrides": "h:1, [::1]:2"},
 		texts{"log.cleaner.threads": "3", "log.cleaner.backoff.ms": "10", "max.connections": "6"},
-		texts{"log.cleaner.threads": "4", "producer.id.expiration.ms": "1000", "max.connections.per.ip": "9", "max.connection.creation.rate": "8",
-			"log.cleaner.dedupe.buffer.size": "9000000", "log.cleaner.io.max.bytes.per.second": "1e6"})
+		texts{
+			"log.cleaner.threads": "4", "producer.id.expiration.ms": "1000", "max.connections.per.ip": "9", "max.connection.creation.rate": "8",
+			"log.cleaner.dedupe.buffer.size": "9000000", "log.cleaner.io.max.bytes.per.second": "1e6",
+		})
 	want := metaconfig.Broker{
 		MaxConnections: 6, MaxConnectionsPerIP: 9, MaxConnectionsByIP: map[string]int32{"h": 1, "[::1]": 2}, MaxConnectionCreationRate: 8,
 		Cleaner:              metaconfig.Cleaner{Threads: 4, DedupeBufferBytes: 9_000_000, MaxBytesPerSecond: 1e6, Backoff: 10 * time.Millisecond},
@@ -167,55 +167,142 @@ func TestAlter(t *testing.T) {
 		code    kafkaerr.Code
 		message string
 	}{
-		{"set and delete", metaconfig.TopicResource, texts{"retention.ms": "1", "flush.ms": "1"},
+		{
+			"set and delete", metaconfig.TopicResource,
+			texts{"retention.ms": "1", "flush.ms": "1"},
 			[]metaconfig.Change{set("segment.ms", "5"), {Op: metaconfig.Delete, Name: "flush.ms"}},
-			[]metaconfig.Update{{"segment.ms", value("5")}, {"flush.ms", nil}}, 0, ""},
+			[]metaconfig.Update{{"segment.ms", value("5")}, {"flush.ms", nil}},
+			0, "",
+		},
 		{"what is stored is not stored again", metaconfig.TopicResource, texts{"retention.ms": "1"}, []metaconfig.Change{set("retention.ms", "1")}, nil, 0, ""},
 		{"deleting what is not set", metaconfig.TopicResource, nil, []metaconfig.Change{{Op: metaconfig.Delete, Name: "no.such"}}, nil, 0, ""},
-		{"append to what the default is", metaconfig.TopicResource, nil,
-			[]metaconfig.Change{{metaconfig.Append, "cleanup.policy", value("compact,delete")}}, []metaconfig.Update{{"cleanup.policy", value("delete,compact")}}, 0, ""},
-		{"subtract the last", metaconfig.TopicResource, texts{"cleanup.policy": "compact"},
-			[]metaconfig.Change{{metaconfig.Subtract, "cleanup.policy", value("compact,x")}}, []metaconfig.Update{{"cleanup.policy", value("")}}, 0, ""},
-		{"append to no list", metaconfig.TopicResource, nil, []metaconfig.Change{{metaconfig.Append, "retention.ms", value("1")}}, nil,
-			kafkaerr.InvalidConfig, "retention.ms is not a list: it can be set or deleted, not appended to or subtracted from"},
-		{"one key twice", metaconfig.TopicResource, nil, []metaconfig.Change{set("retention.ms", "1"), set("retention.ms", "2")}, nil,
-			kafkaerr.InvalidRequest, "retention.ms is changed twice in one request"},
+		{
+			"append to what the default is", metaconfig.TopicResource, nil,
+			[]metaconfig.Change{{metaconfig.Append, "cleanup.policy", value("compact,delete")}},
+			[]metaconfig.Update{{"cleanup.policy", value("delete,compact")}},
+			0, "",
+		},
+		{
+			"subtract the last", metaconfig.TopicResource,
+			texts{"cleanup.policy": "compact"},
+			[]metaconfig.Change{{metaconfig.Subtract, "cleanup.policy", value("compact,x")}},
+			[]metaconfig.Update{{"cleanup.policy", value("")}},
+			0, "",
+		},
+		{
+			"append to no list", metaconfig.TopicResource, nil,
+			[]metaconfig.Change{{metaconfig.Append, "retention.ms", value("1")}},
+			nil,
+			kafkaerr.InvalidConfig, "retention.ms is not a list: it can be set or deleted, not appended to or subtracted from",
+		},
+		{
+			"one key twice", metaconfig.TopicResource, nil,
+			[]metaconfig.Change{set("retention.ms", "1"), set("retention.ms", "2")},
+			nil,
+			kafkaerr.InvalidRequest, "retention.ms is changed twice in one request",
+		},
 		{"no value", metaconfig.TopicResource, nil, []metaconfig.Change{{Op: metaconfig.Set, Name: "retention.ms"}}, nil, kafkaerr.InvalidRequest, "retention.ms has no value"},
 		{"an unknown operation", metaconfig.TopicResource, nil, []metaconfig.Change{{4, "retention.ms", value("1")}}, nil, kafkaerr.InvalidRequest, "unknown operation 4 on retention.ms"},
-		{"an unknown key", metaconfig.TopicResource, nil, []metaconfig.Change{set("retention.mss", "1")}, nil,
-			kafkaerr.InvalidConfig, "unknown topic configuration retention.mss; did you mean retention.ms?"},
-		{"a bad value", metaconfig.TopicResource, nil, []metaconfig.Change{set("segment.bytes", "1")}, nil,
-			kafkaerr.InvalidConfig, `invalid value "1" for segment.bytes: must be at least 1048576`},
-		{"too long a value", metaconfig.TopicResource, nil, []metaconfig.Change{set("cleanup.policy", long)}, nil,
-			kafkaerr.InvalidConfig, "the value of cleanup.policy would have 32768 bytes; at most 32767 are stored"},
-		{"lags crossed with the default", metaconfig.TopicResource, texts{"min.compaction.lag.ms": "9"}, []metaconfig.Change{set("max.compaction.lag.ms", "8")}, nil,
-			kafkaerr.InvalidConfig, "min.compaction.lag.ms (9) must not be above max.compaction.lag.ms (8)"},
-		{"a key without effect", metaconfig.TopicResource, nil, []metaconfig.Change{set("remote.storage.enable", "true")}, nil,
-			kafkaerr.InvalidConfig, "remote.storage.enable has no effect here and cannot be set away from its default: remote storage is not served yet"},
-		{"a key without effect, at its default", metaconfig.TopicResource, nil, []metaconfig.Change{set("remote.storage.enable", "false")},
-			[]metaconfig.Update{{"remote.storage.enable", value("false")}}, 0, ""},
-		{"a key without effect that is there already", metaconfig.TopicResource, texts{"remote.storage.enable": "true"}, []metaconfig.Change{set("flush.ms", "1")},
-			[]metaconfig.Update{{"flush.ms", value("1")}}, 0, ""},
-		{"a group key without effect", metaconfig.GroupResource, nil, []metaconfig.Change{set("consumer.session.timeout.ms", "46000")}, nil,
-			kafkaerr.InvalidConfig, "consumer.session.timeout.ms has no effect here and cannot be set away from its default: the consumer group protocol (KIP-848) is not served yet"},
-		{"a key read at start", metaconfig.ThisBroker, nil, []metaconfig.Change{set("num.partitions", "2")}, nil,
-			kafkaerr.InvalidRequest, "num.partitions cannot be changed while the broker runs: set it in the broker's configuration and restart"},
-		{"a key that Kafka can change and Walser not", metaconfig.ThisBroker, nil, []metaconfig.Change{set("listeners", "PLAINTEXT://:1")}, nil,
-			kafkaerr.InvalidRequest, "listeners cannot be changed while the broker runs: set it in the broker's configuration and restart"},
-		{"a broker key without effect", metaconfig.AllBrokers, nil, []metaconfig.Change{set("num.io.threads", "9")}, nil,
-			kafkaerr.InvalidRequest, "num.io.threads has no effect here and cannot be set away from its default: there are no thread pools to size: every connection and worker is a goroutine"},
-		{"a bad broker value", metaconfig.AllBrokers, nil, []metaconfig.Change{set("log.cleaner.min.cleanable.ratio", "2")}, nil,
-			kafkaerr.InvalidRequest, `invalid value "2" for log.cleaner.min.cleanable.ratio: must be between 0 and 1`},
+		{
+			"an unknown key", metaconfig.TopicResource, nil,
+			[]metaconfig.Change{set("retention.mss", "1")},
+			nil,
+			kafkaerr.InvalidConfig, "unknown topic configuration retention.mss; did you mean retention.ms?",
+		},
+		{
+			"a bad value", metaconfig.TopicResource, nil,
+			[]metaconfig.Change{set("segment.bytes", "1")},
+			nil,
+			kafkaerr.InvalidConfig, `invalid value "1" for segment.bytes: must be at least 1048576`,
+		},
+		{
+			"too long a value", metaconfig.TopicResource, nil,
+			[]metaconfig.Change{set("cleanup.policy", long)},
+			nil,
+			kafkaerr.InvalidConfig, "the value of cleanup.policy would have 32768 bytes; at most 32767 are stored",
+		},
+		{
+			"lags crossed with the default", metaconfig.TopicResource,
+			texts{"min.compaction.lag.ms": "9"},
+			[]metaconfig.Change{set("max.compaction.lag.ms", "8")},
+			nil,
+			kafkaerr.InvalidConfig, "min.compaction.lag.ms (9) must not be above max.compaction.lag.ms (8)",
+		},
+		{
+			"a key without effect", metaconfig.TopicResource, nil,
+			[]metaconfig.Change{set("remote.storage.enable", "true")},
+			nil,
+			kafkaerr.InvalidConfig, "remote.storage.enable has no effect here and cannot be set away from its default: remote storage is not served yet",
+		},
+		{
+			"a key without effect, at its default", metaconfig.TopicResource, nil,
+			[]metaconfig.Change{set("remote.storage.enable", "false")},
+			[]metaconfig.Update{{"remote.storage.enable", value("false")}},
+			0, "",
+		},
+		{
+			"a key without effect that is there already", metaconfig.TopicResource,
+			texts{"remote.storage.enable": "true"},
+			[]metaconfig.Change{set("flush.ms", "1")},
+			[]metaconfig.Update{{"flush.ms", value("1")}},
+			0, "",
+		},
+		{
+			"a group key without effect", metaconfig.GroupResource, nil,
+			[]metaconfig.Change{set("consumer.session.timeout.ms", "46000")},
+			nil,
+			kafkaerr.InvalidConfig, "consumer.session.timeout.ms has no effect here and cannot be set away from its default: the consumer group protocol (KIP-848) is not served yet",
+		},
+		{
+			"a key read at start", metaconfig.ThisBroker, nil,
+			[]metaconfig.Change{set("num.partitions", "2")},
+			nil,
+			kafkaerr.InvalidRequest, "num.partitions cannot be changed while the broker runs: set it in the broker's configuration and restart",
+		},
+		{
+			"a key that Kafka can change and Walser not", metaconfig.ThisBroker, nil,
+			[]metaconfig.Change{set("listeners", "PLAINTEXT://:1")},
+			nil,
+			kafkaerr.InvalidRequest, "listeners cannot be changed while the broker runs: set it in the broker's configuration and restart",
+		},
+		{
+			"a broker key without effect", metaconfig.AllBrokers, nil,
+			[]metaconfig.Change{set("num.io.threads", "9")},
+			nil,
+			kafkaerr.InvalidRequest, "num.io.threads has no effect here and cannot be set away from its default: there are no thread pools to size: every connection and worker is a goroutine",
+		},
+		{
+			"a bad broker value", metaconfig.AllBrokers, nil,
+			[]metaconfig.Change{set("log.cleaner.min.cleanable.ratio", "2")},
+			nil,
+			kafkaerr.InvalidRequest, `invalid value "2" for log.cleaner.min.cleanable.ratio: must be between 0 and 1`,
+		},
 		{"an unknown broker key", metaconfig.ThisBroker, nil, []metaconfig.Change{set("no.such.thing", "2")}, nil, kafkaerr.InvalidRequest, "unknown broker configuration no.such.thing"},
-		{"a rule of brokers", metaconfig.AllBrokers, nil, []metaconfig.Change{set("log.cleaner.threads", "128")}, nil,
-			kafkaerr.InvalidRequest, "log.cleaner.dedupe.buffer.size must be above 1048576 for each of the 128 log.cleaner.threads"},
-		{"a rule broken by a deletion", metaconfig.AllBrokers, texts{"log.cleaner.threads": "128", "log.cleaner.dedupe.buffer.size": "1000000000"},
-			[]metaconfig.Change{{Op: metaconfig.Delete, Name: "log.cleaner.dedupe.buffer.size"}}, nil,
-			kafkaerr.InvalidRequest, "log.cleaner.dedupe.buffer.size must be above 1048576 for each of the 128 log.cleaner.threads"},
-		{"overrides of connections", metaconfig.AllBrokers, nil, []metaconfig.Change{set("max.connections.per.ip.overrides", "a:b")}, nil,
-			kafkaerr.InvalidRequest, `max.connections.per.ip.overrides: "a:b" is not host:count`},
-		{"nobody may connect", metaconfig.AllBrokers, nil, []metaconfig.Change{set("max.connections.per.ip", "0")}, nil,
-			kafkaerr.InvalidRequest, "max.connections.per.ip can be 0 only where max.connections.per.ip.overrides lets some clients in"},
+		{
+			"a rule of brokers", metaconfig.AllBrokers, nil,
+			[]metaconfig.Change{set("log.cleaner.threads", "128")},
+			nil,
+			kafkaerr.InvalidRequest, "log.cleaner.dedupe.buffer.size must be above 1048576 for each of the 128 log.cleaner.threads",
+		},
+		{
+			"a rule broken by a deletion", metaconfig.AllBrokers,
+			texts{"log.cleaner.threads": "128", "log.cleaner.dedupe.buffer.size": "1000000000"},
+			[]metaconfig.Change{{Op: metaconfig.Delete, Name: "log.cleaner.dedupe.buffer.size"}},
+			nil,
+			kafkaerr.InvalidRequest, "log.cleaner.dedupe.buffer.size must be above 1048576 for each of the 128 log.cleaner.threads",
+		},
+		{
+			"overrides of connections", metaconfig.AllBrokers, nil,
+			[]metaconfig.Change{set("max.connections.per.ip.overrides", "a:b")},
+			nil,
+			kafkaerr.InvalidRequest, `max.connections.per.ip.overrides: "a:b" is not host:count`,
+		},
+		{
+			"nobody may connect", metaconfig.AllBrokers, nil,
+			[]metaconfig.Change{set("max.connections.per.ip", "0")},
+			nil,
+			kafkaerr.InvalidRequest, "max.connections.per.ip can be 0 only where max.connections.per.ip.overrides lets some clients in",
+		},
 		{"Walser's own key", metaconfig.AllBrokers, nil, []metaconfig.Change{set("log.write.caching", "true")}, []metaconfig.Update{{"log.write.caching", value("true")}}, 0, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

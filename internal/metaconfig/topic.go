@@ -150,6 +150,7 @@ func (r *Resolver) resolveTopic(overrides map[string]configdef.Value) Topic {
 		t.CompressionLevel = int32(number("compression.lz4.level"))
 	case Zstd:
 		t.CompressionLevel = int32(number("compression.zstd.level"))
+	case ProducerCodec, Uncompressed, Snappy: // have no levels
 	}
 	return t
 }
