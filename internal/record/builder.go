@@ -30,12 +30,26 @@ type BuilderOptions struct {
 
 	// MaxBytes bounds the batch; 0 is no bound. Beyond it Build fails with ErrTooLarge, and memory stops growing.
 	MaxBytes int
-	// Scratch lends its compressors; nil makes new ones. Iterate with another Scratch while building.
+	// Scratch lends its compressors, one batch at a time per codec; nil makes new ones. Iterating with it at the same time is fine.
 	Scratch *Scratch
 }
 
 func (o *BuilderOptions) hasProducer() bool {
 	return o.Idempotent || o.Transactional || o.Control || o.ProducerID > 0
+}
+
+// optionsOf are the options that build a batch with the header fields of b.
+func optionsOf(b Batch, s *Scratch) BuilderOptions {
+	o := BuilderOptions{
+		Codec: b.Codec(), BaseOffset: b.BaseOffset(), LeaderEpoch: b.PartitionLeaderEpoch(),
+		Idempotent: b.HasProducer(), ProducerID: NoProducerID, ProducerEpoch: NoProducerEpoch, BaseSequence: NoSequence,
+		Transactional: b.IsTransactional(), Control: b.IsControl(),
+		TimestampType: b.TimestampType(), LogAppendMs: b.MaxTimestamp(), Scratch: s,
+	}
+	if o.Idempotent {
+		o.ProducerID, o.ProducerEpoch, o.BaseSequence = b.ProducerID(), b.ProducerEpoch(), b.BaseSequence()
+	}
+	return o
 }
 
 // Builder writes one batch. Compressed batches are compressed as they grow, so that the inflated records are never held whole.
@@ -67,7 +81,14 @@ func NewBuilder(opts BuilderOptions) *Builder {
 
 // Reset makes the builder ready for the next batch, keeping its memory.
 func (bl *Builder) Reset(opts BuilderOptions) {
-	*bl = Builder{opts: opts, raw: bl.raw[:0], packed: capped{b: bl.packed.b[:0]}, lastDelta: -1, maxTime: NoTimestamp}
+	raw, packed := bl.raw[:0], bl.packed.b[:0]
+	if cap(raw) > keepBytes {
+		raw = nil
+	}
+	if cap(packed) > keepBytes {
+		packed = nil
+	}
+	*bl = Builder{opts: opts, raw: raw, packed: capped{b: packed}, lastDelta: -1, maxTime: NoTimestamp}
 	if !opts.Codec.Known() {
 		bl.err = fmt.Errorf("build batch: %w: %d", ErrUnknownCodec, opts.Codec)
 		return

@@ -66,6 +66,13 @@ func (it *Iterator) Next() (Record, bool) {
 // ErrCorrupt, ErrTooLarge (a limit of the Scratch) or ErrUnknownCodec.
 func (it *Iterator) Err() error { return it.err }
 
+// setYield makes the walk call yield as it inflates.
+func (it *Iterator) setYield(yield func()) {
+	if it.stream != nil {
+		it.stream.yield = yield
+	}
+}
+
 func (it *Iterator) nextBody() ([]byte, bool) {
 	if it.stream != nil {
 		body, err := it.stream.nextRecord()

@@ -9,6 +9,9 @@ package record
 const (
 	varintShort    = -1 // the bytes end inside the number
 	varintOverlong = -2 // the number does not end where its type must
+
+	maxVarint32 = 5 // bytes
+	maxVarint64 = 10
 )
 
 func readVarint(b []byte, pos int) (v int32, next int) {
