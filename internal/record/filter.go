@@ -28,8 +28,11 @@ type Filtered struct {
 // records, a bare header, or nothing. Base and last offset, leader epoch, producer fields, timestamp type, flags and codec stay, and each kept record
 // stays at its offset, so that offsets and sequences read the same before and after.
 //
-// Compressed records are read twice through the window of s, never held whole. b may not lie in dst.
+// Compressed records are read twice through the window of s, never held whole. b may not lie in dst. s may be nil, as in Records.
 func (b Batch) FilterTo(dst []byte, f Filter, s *Scratch) ([]byte, Filtered, error) {
+	if s == nil {
+		s = NewScratch(Limits{})
+	}
 	res := Filtered{MaxTimestamp: NoTimestamp, LastKept: -1}
 	tombstones, err := s.choose(b, &f, &res)
 	if err != nil {

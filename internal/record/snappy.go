@@ -45,11 +45,11 @@ func (z *snappyReader) Read(p []byte) (int, error) {
 		switch {
 		case err != nil:
 			return 0, fmt.Errorf("snappy block: %w", err)
-		case size > z.maxBlock:
-			return 0, fmt.Errorf("%w: snappy block of %d bytes, the limit is %d", ErrTooLarge, size, z.maxBlock)
 		case int64(size) > 32*int64(len(packed)):
 			// A copy makes at most 64 bytes out of 3: what announces more is a lie, found before memory is taken for it.
 			return 0, fmt.Errorf("snappy block of %d bytes announces %d", len(packed), size)
+		case size > z.maxBlock:
+			return 0, fmt.Errorf("%w: snappy block of %d bytes, the limit is %d", ErrTooLarge, size, z.maxBlock)
 		}
 		direct := len(p) >= size
 		dst := p
