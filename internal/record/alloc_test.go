@@ -25,7 +25,7 @@ func TestAllocs_SteadyState(t *testing.T) {
 			create := rules(func(r *record.Rules) { r.MaxMessageBytes, r.KeyRequired = 0, false })
 			logAppend := create
 			logAppend.TimestampType = record.LogAppendTime
-			n := testing.AllocsPerRun(100, func() {
+			n := testing.AllocsPerRun(10, func() {
 				for _, b := range []record.Batch{small, large} {
 					b.SetMaxTimestamp(b.MaxTimestamp(), record.CreateTime)
 					if _, err := record.Validate(b, create, s); err != nil {

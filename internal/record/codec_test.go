@@ -211,9 +211,15 @@ func TestCodec_XerialSample(t *testing.T) {
 
 func TestCodec_RefusesDamage(t *testing.T) {
 	_, plain := plainRecords(t, 3, 50)
-	frame := func(flg, bd byte, rest ...byte) []byte {
+	// frame is a good lz4 frame around the records but for its two descriptor bytes and what follows them.
+	frame := func(descriptor ...byte) []byte {
 		out := binary.LittleEndian.AppendUint32(nil, 0x184D2204)
-		return append(append(out, flg, bd), rest...)
+		out = append(append(out, descriptor...), byte(record.XXH32(descriptor)>>8))
+		out = binary.LittleEndian.AppendUint32(out, uint32(len(plain))|1<<31)
+		return append(append(out, plain...), 0, 0, 0, 0)
+	}
+	if _, err := tryCollect(rawBatch(t, record.LZ4, 3, frame(0x60, 0x40)), nil); err != nil {
+		t.Fatalf("the frame must be good: %v", err)
 	}
 	ours := map[record.Codec][]byte{}
 	recs, _ := plainRecords(t, 3, 50)
@@ -233,11 +239,6 @@ func TestCodec_RefusesDamage(t *testing.T) {
 		b[(i+len(b))%len(b)] ^= 1
 		return b
 	}
-	// Offset 0 of a copy means "the last offset again" in S2 and nothing in Snappy.
-	s2Only := []byte{12, 3 << 2, 'a', 'b', 'c', 'd', 0x01, 0x04, 0x01, 0x00}
-	if _, err := s2.Decode(nil, s2Only); err != nil {
-		t.Fatalf("the S2 sample must be one that S2 takes: %v", err)
-	}
 	for _, c := range []struct {
 		name  string
 		codec record.Codec
@@ -250,17 +251,16 @@ func TestCodec_RefusesDamage(t *testing.T) {
 		{"gzip: garbage behind", record.Gzip, append(bytes.Clone(ours[record.Gzip]), 1, 2, 3)},
 		{"snappy: nothing", record.Snappy, nil},
 		{"snappy: announces 2^31", record.Snappy, []byte{0xff, 0xff, 0xff, 0xff, 0x07, 0}},
-		{"snappy: S2 block", record.Snappy, s2Only},
 		{"snappy: block length beyond end", record.Snappy, append(bytes.Clone(ours[record.Snappy][:16]), 0, 0, 0, 99, 1)},
 		{"snappy: block length negative", record.Snappy, append(bytes.Clone(ours[record.Snappy][:16]), 0xff, 0xff, 0xff, 0xff, 1)},
 		{"snappy: block length cut", record.Snappy, append(bytes.Clone(ours[record.Snappy]), 0, 0)},
 		{"snappy: version 0", record.Snappy, flip(ours[record.Snappy], 11)},
 		{"lz4: nothing", record.LZ4, nil},
 		{"lz4: magic", record.LZ4, flip(ours[record.LZ4], 0)},
-		{"lz4: linked blocks", record.LZ4, frame(0x40, 0x40, 0xc0)},
-		{"lz4: dictionary", record.LZ4, frame(0x61, 0x40, 0, 0, 0, 0, 0)},
-		{"lz4: version 2", record.LZ4, frame(0xa0, 0x40, 0)},
-		{"lz4: block size code", record.LZ4, frame(0x60, 0x30, 0)},
+		{"lz4: linked blocks", record.LZ4, frame(0x40, 0x40)},
+		{"lz4: dictionary", record.LZ4, frame(0x61, 0x40, 0, 0, 0, 0)},
+		{"lz4: version 2", record.LZ4, frame(0xa0, 0x40)},
+		{"lz4: block size code", record.LZ4, frame(0x60, 0x30)},
 		{"lz4: header checksum", record.LZ4, flip(ours[record.LZ4], 6)},
 		{"lz4: block beyond its size", record.LZ4, append(bytes.Clone(ours[record.LZ4][:7]), 1, 0, 1, 0x80)},
 		{"lz4: block beyond end", record.LZ4, append(bytes.Clone(ours[record.LZ4][:7]), 9, 0, 0, 0, 1)},
@@ -293,6 +293,27 @@ func TestCodec_RefusesDamage(t *testing.T) {
 	}
 	if _, err := tryCollect(rawBatch(t, 5, 1, plain), nil); !errors.Is(err, record.ErrUnknownCodec) {
 		t.Errorf("codec 5: %v", err)
+	}
+}
+
+// TestCodec_RefusesS2: in a copy, offset 0 means "the last offset again" to S2 and nothing to Snappy. A decoder of the former would take records
+// that no consumer but a few can read.
+func TestCodec_RefusesS2(t *testing.T) {
+	packed := []byte{
+		19, 9 << 2, 0x24, 0, 0, 0, 1, 0x18, 'a', 'a', 'a', 'a', // a literal: a record whose value begins
+		0x01, 0x01, // copy 4 bytes from offset 1
+		0x01, 0x00, // repeat 4 bytes from the last offset
+		0x00, 0, // a literal: no headers
+	}
+	plain, err := s2.Decode(nil, packed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := collect(t, rawBatch(t, record.None, 1, plain), nil); string(got[0].Value) != "aaaaaaaaaaaa" {
+		t.Fatalf("the sample must be a good record to S2: %q", got[0].Value)
+	}
+	if recs, err := tryCollect(rawBatch(t, record.Snappy, 1, packed), nil); !errors.Is(err, record.ErrCorrupt) {
+		t.Fatalf("read %d records, %v", len(recs), err)
 	}
 }
 
@@ -419,6 +440,14 @@ func TestValidate_BombTakesBoundedMemory(t *testing.T) {
 				t.Errorf("iterator: %v", err)
 			}
 		})
+	}
+}
+
+func TestXXH32(t *testing.T) {
+	for in, want := range map[string]uint32{"": 0x02cc5d05, "abc": 0x32d153ff, "Nobody inspects the spammish repetition": 0xe2293b2f} {
+		if got := record.XXH32([]byte(in)); got != want {
+			t.Errorf("%q: %#x, want %#x", in, got, want)
+		}
 	}
 }
 

@@ -322,7 +322,8 @@ func TestParseTargetCodec(t *testing.T) {
 
 // TestValidate_RecordsLargerThanTheWindow drives the walk of records that never lie whole in the window, over all field boundaries.
 func TestValidate_RecordsLargerThanTheWindow(t *testing.T) {
-	s := record.NewScratch(record.Limits{})
+	// An iterator would grow the window of a Scratch, so each walk has its own.
+	fresh := func() *record.Scratch { return record.NewScratch(record.Limits{}) }
 	big := func(n int) []byte { return bytes.Repeat([]byte("0123456789abcdef"), n/16+1)[:n] }
 	for _, c := range []struct {
 		name string
@@ -338,12 +339,12 @@ func TestValidate_RecordsLargerThanTheWindow(t *testing.T) {
 		for _, codec := range codecs {
 			first, last := rec{TS: now, Value: []byte("before")}, rec{Delta: 2, TS: now + 1, Value: []byte("after")}
 			c.rec.Delta, c.rec.TS = 1, now+7
-			b := build(t, record.BuilderOptions{Codec: codec, Scratch: s}, first, c.rec, last)
-			v, err := record.Validate(b, rules(func(r *record.Rules) { r.MaxMessageBytes = 0 }), s)
+			b := build(t, record.BuilderOptions{Codec: codec}, first, c.rec, last)
+			v, err := record.Validate(b, rules(func(r *record.Rules) { r.MaxMessageBytes = 0 }), fresh())
 			if err != nil || v.Rebuilt || v.MaxTimestamp != now+7 || v.OffsetOfMaxTimestampDelta != 1 {
 				t.Errorf("%s, %v: %v, %+v", c.name, codec, err, v.MaxTimestamp)
 			}
-			if d := diff([]rec{first, c.rec, last}, collect(t, b, s)); d != "" {
+			if d := diff([]rec{first, c.rec, last}, collect(t, b, nil)); d != "" {
 				t.Errorf("%s, %v: records differ", c.name, codec)
 			}
 		}
@@ -359,7 +360,7 @@ func TestValidate_RecordsLargerThanTheWindow(t *testing.T) {
 		return rawBatch(t, codec, 1, w)
 	}
 	for _, codec := range codecs[1:] {
-		_, err := record.Validate(pack(recs, codec), rules(func(r *record.Rules) { r.KeyRequired = true }), s)
+		_, err := record.Validate(pack(recs, codec), rules(func(r *record.Rules) { r.KeyRequired = true }), fresh())
 		if !errors.Is(err, kafkaerr.InvalidRecord) || !strings.Contains(err.Error(), "key") {
 			t.Errorf("%v: key missing in a large record: %v", codec, err)
 		}
@@ -369,8 +370,14 @@ func TestValidate_RecordsLargerThanTheWindow(t *testing.T) {
 			"cut":             recs[:len(recs)-1],
 			"trailing":        append(bytes.Clone(recs), 0),
 			"headers claimed": append(bytes.Clone(recs[:len(recs)-1]), 2),
+			"headers below 0": append(bytes.Clone(recs[:len(recs)-1]), 1),
+			"two in one":      append(append([]byte{}, recs[0]+14), append(bytes.Clone(recs[1:]), 12, 0, 0, 2, 1, 1, 0)...),
 		} {
-			if _, err := record.Validate(pack(damaged, codec), rules(), s); kafkaerr.CodeOf(err) != kafkaerr.InvalidRecord {
+			b := pack(damaged, codec)
+			if name == "two in one" {
+				b = patch32(patch32(b, 57, 2), 23, 1)
+			}
+			if _, err := record.Validate(b, rules(), fresh()); kafkaerr.CodeOf(err) != kafkaerr.InvalidRecord {
 				t.Errorf("%v, %s: %v", codec, name, err)
 			}
 		}
