@@ -115,6 +115,26 @@ func TestHotMessagesDoNotAllocate(t *testing.T) {
 	}
 }
 
+// A slice that grows keeps the slices of the elements it had: what a small frame left behind is not made
+// again for a larger one.
+func TestDecodeKeepsNestedCapacity(t *testing.T) {
+	var m wire.MetadataResponse
+	answer := hotMessages()[5].(*wire.MetadataResponse)
+	all := answer.Topics
+	answer.Topics = all[:1:1]
+	if err := decode(&m, encode(t, answer, 12), 12); err != nil {
+		t.Fatal(err)
+	}
+	before := &m.Topics[0].Partitions[0]
+	answer.Topics = all
+	if err := decode(&m, encode(t, answer, 12), 12); err != nil {
+		t.Fatal(err)
+	}
+	if &m.Topics[0].Partitions[0] != before {
+		t.Error("the partitions of the first topic were allocated again")
+	}
+}
+
 func BenchmarkDecode(b *testing.B) {
 	for _, m := range hotMessages() {
 		versions, _ := wire.VersionsOf(m.Key())

@@ -375,10 +375,11 @@ func (r *Reader) checkVersion(message string, version, lo, hi int16) bool {
 }
 
 // pointee allocates what a nullable struct points to.
+// It is never nil, so that decoders run on after a fault.
 func pointee[T any](r *Reader) *T {
-	v := new(T)
-	r.charge(1, int(unsafe.Sizeof(*v)))
-	return v
+	var v T
+	r.charge(1, int(unsafe.Sizeof(v)))
+	return &v
 }
 
 // array reads a count and returns s with that many elements, or nil for null. Elements that s already
