@@ -44,7 +44,7 @@ func (f filler) fill(v reflect.Value) {
 	switch v.Kind() {
 	case reflect.Struct:
 		for i := range v.NumField() {
-			if name := v.Type().Field(i).Name; name != "Version" || v.Type().Field(i).Type.Kind() != reflect.Int16 || v.Type().PkgPath() != "github.com/twmb/franz-go/pkg/kmsg" || i != 0 {
+			if i > 0 || v.Type().Field(i).Name != "Version" { // kmsg's own, not a field of the message
 				f.fill(v.Field(i))
 			}
 		}
@@ -160,6 +160,7 @@ func settle(v reflect.Value, fix func(reflect.Value)) {
 		for i := range v.NumField() {
 			settle(v.Field(i), fix)
 		}
+	default: // no structs below
 	}
 }
 

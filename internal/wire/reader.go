@@ -437,14 +437,6 @@ func (r *Reader) int64s(s []int64, flexible, nullable bool) []int64 {
 	return s
 }
 
-func (r *Reader) uuids(s []model.UUID, flexible, nullable bool) []model.UUID {
-	s = array(r, s, flexible, nullable, 16)
-	for i := range s {
-		s[i] = r.UUID()
-	}
-	return s
-}
-
 func (r *Reader) texts(s []string, flexible, nullable bool) []string {
 	minSize := 2
 	if flexible {

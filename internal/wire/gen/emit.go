@@ -59,8 +59,7 @@ func (e *emitter) emitStruct(s *structDef) {
 	e.emitFunc(s, "Decode(r *Reader, version int16)", fmt.Sprintf(check, "r"), e.decodeBody(s))
 	e.line("\n// Encode writes m; the error is in w.")
 	e.emitFunc(s, "Encode(w *Writer, version int16)", fmt.Sprintf(check, "w"), e.encodeBody(s))
-	switch e.kind {
-	case request, response:
+	if e.kind != data {
 		e.line("\n// Key returns Key%s.", e.api)
 		e.line("func (*%s) Key() Key { return Key%s }", s.name, e.api)
 		e.line("\nfunc (*%s) is%s() {}", s.name, strings.TrimPrefix(s.name, e.api))
