@@ -399,13 +399,6 @@ func (w *Writer) int64s(s []int64, flexible, nullable bool) {
 	}
 }
 
-func (w *Writer) uuids(s []model.UUID, flexible, nullable bool) {
-	arrayHeader(w, s, flexible, nullable)
-	for _, v := range s {
-		w.UUID(v)
-	}
-}
-
 func (w *Writer) texts(s []string, flexible, nullable bool) {
 	arrayHeader(w, s, flexible, nullable)
 	for _, v := range s {

@@ -59,8 +59,7 @@ func (e *emitter) emitStruct(s *structDef) {
 	e.emitFunc(s, "Decode(r *Reader, version int16)", fmt.Sprintf(check, "r"), e.decodeBody(s))
 	e.line("\n// Encode writes m; the error is in w.")
 	e.emitFunc(s, "Encode(w *Writer, version int16)", fmt.Sprintf(check, "w"), e.encodeBody(s))
-	switch e.kind {
-	case request, response:
+	if e.kind != data {
 		e.line("\n// Key returns Key%s.", e.api)
 		e.line("func (*%s) Key() Key { return Key%s }", s.name, e.api)
 		e.line("\nfunc (*%s) is%s() {}", s.name, strings.TrimPrefix(s.name, e.api))
@@ -311,7 +310,7 @@ func (e *emitter) decodeBody(s *structDef) string {
 	case len(tagged) == 0:
 		b.WriteString("m.UnknownTags = r.tags(m.UnknownTags, flexible)\n")
 	default:
-		b.WriteString("for range r.tagCount(flexible) {\nid, outer := r.beginTag()\nswitch {\n")
+		b.WriteString("n := r.tagCount(flexible)\nfor range n {\nid, outer := r.beginTag()\nswitch {\n")
 		for _, f := range tagged {
 			condition := fmt.Sprintf("id == %d", f.tag)
 			if in := f.versions.within(flexibleOf(e.message, s)); in != "" {
@@ -319,7 +318,7 @@ func (e *emitter) decodeBody(s *structDef) string {
 			}
 			fmt.Fprintf(&b, "case %s:\n%s", condition, e.decodeField(f))
 		}
-		b.WriteString("default:\nm.UnknownTags = r.keepTag(m.UnknownTags, id)\n}\nr.endTag(outer)\n}\n")
+		b.WriteString("default:\nm.UnknownTags = r.keepTag(m.UnknownTags, id, n)\n}\nr.endTag(outer)\n}\n")
 	}
 	return b.String()
 }

@@ -146,7 +146,7 @@ var scalars = map[string]struct {
 
 // scalarArrays are the element types, other than structs, that the runtime has array methods for.
 var scalarArrays = map[string]string{
-	"int8": "int8s", "int16": "int16s", "int32": "int32s", "int64": "int64s", "uuid": "uuids", "string": "texts",
+	"int8": "int8s", "int16": "int16s", "int32": "int32s", "int64": "int64s", "string": "texts",
 }
 
 // isFlexible reports whether a version of m is flexible.
