@@ -134,6 +134,14 @@ func TestMem_WhatSurvivesThePowerLoss(t *testing.T) {
 			want: map[string]string{"a": "d\x00\x00"},
 		},
 		{
+			name: "truncate_and_write_past_a_hole_with_sync",
+			do: func(s *script) {
+				s.write("a", strings.Repeat("x", 4097)).sync("a").syncDir("/")
+				s.truncate("a", 0).writeAt("a", []byte("y"), 4096).sync("a")
+			},
+			want: map[string]string{"a": strings.Repeat("\x00", 4096) + "y"},
+		},
+		{
 			name: "remove_all_without_sync_dir",
 			do: func(s *script) {
 				s.mkdir("d").write("d/a", "A").sync("d/a").syncDir("d").syncDir("/").removeAll("d")
@@ -284,9 +292,14 @@ func TestMem_ShapesOfDamage(t *testing.T) {
 		s.write("trash", strings.Repeat("s", 8192)).sync("trash").syncDir("/").remove("trash").syncDir("/")
 		s.write("a", string(before)).sync("a").syncDir("/")
 		s.writeAt("a", after[synced:], synced).writeAt("a", []byte(strings.Repeat("n", 1024)), 0)
-		got, err := vfs.ReadFile(m.Crash(vfs.CrashOptions{UnsyncedDataPercent: 40, TornWrites: true, StaleBlocks: seed%2 == 0}), "/a")
+		m = m.Crash(vfs.CrashOptions{UnsyncedDataPercent: 40, TornWrites: true, StaleBlocks: seed%2 == 0})
+		got, err := vfs.ReadFile(m, "/a")
 		if err != nil {
 			t.Fatal(err)
+		}
+		(&script{t: t, fs: m}).truncate("a", grown)
+		if regrown, err := vfs.ReadFile(m, "/a"); err != nil || !all(regrown[len(got):], 0) {
+			t.Fatalf("seed %d: what lay past the end comes back when the file grows, %v", seed, err)
 		}
 		if len(got) < synced || len(got) > grown {
 			t.Fatalf("seed %d: size %d is neither the synced one nor on the way to the new", seed, len(got))
@@ -392,16 +405,17 @@ func TestMem_SeedDecides(t *testing.T) {
 }
 
 func TestMem_CrashCloneIsApart(t *testing.T) {
+	page := strings.Repeat("a", 4096) // whole blocks could be shared
 	m := vfs.NewMem(1)
 	s := &script{t: t, fs: m}
-	s.write("a", "first").syncDir("/")
+	s.write("a", page).syncDir("/")
 	clone := m.CrashClone(vfs.CrashOptions{UnsyncedDataPercent: 100})
-	s.write("a", "other").sync("a").write("b", "b")
-	(&script{t: t, fs: clone}).writeAt("a", []byte("!"), 5)
-	if diff := cmp.Diff(map[string]string{"a": "first!"}, tree(t, clone)); diff != "" {
+	s.write("a", "A").sync("a").write("b", "b")
+	(&script{t: t, fs: clone}).writeAt("a", []byte("!"), 4096)
+	if diff := cmp.Diff(map[string]string{"a": page + "!"}, tree(t, clone)); diff != "" {
 		t.Errorf("clone (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff(map[string]string{"a": "other", "b": "b"}, tree(t, m)); diff != "" {
+	if diff := cmp.Diff(map[string]string{"a": "A" + page[1:], "b": "b"}, tree(t, m)); diff != "" {
 		t.Errorf("original (-want +got):\n%s", diff)
 	}
 }
@@ -442,6 +456,17 @@ func TestMem_Capacity(t *testing.T) {
 		t.Fatalf("a write into preallocated space: %v", err)
 	}
 	free(4096)
+	if err := f.Truncate(4096); err != nil {
+		t.Fatal(err)
+	}
+	free(3 * 4096)
+	if err := errors.Join(f.Preallocate(2*4096), f.Truncate(0)); err != nil {
+		t.Fatal(err)
+	}
+	free(4 * 4096) // what was preallocated past the new end went too
+	if _, err := f.WriteAt(make([]byte, 3*4096), 0); err != nil {
+		t.Fatal(err)
+	}
 	if err := m.Remove("a"); err != nil {
 		t.Fatal(err)
 	}

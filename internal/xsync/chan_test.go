@@ -75,6 +75,42 @@ func TestMutex_HandsOverInOrder(t *testing.T) {
 	})
 }
 
+func TestRWMutex_LaterReaderWaitsBehindWriter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu xsync.RWMutex
+		var order []string
+		mu.RLock()
+		go func() {
+			mu.Lock()
+			order = append(order, "writer")
+			mu.Unlock()
+		}()
+		synctest.Wait()
+		for range 2 {
+			go func() {
+				mu.RLock()
+				defer mu.RUnlock()
+				time.Sleep(time.Second) // both at once
+			}()
+		}
+		synctest.Wait()
+		if len(order) != 0 {
+			t.Fatal("the writer did not wait for the reader")
+		}
+		start := time.Now()
+		mu.RUnlock()
+		synctest.Wait()
+		if len(order) != 1 {
+			t.Error("a reader that came later went before the writer")
+		}
+		mu.Lock()
+		if got := time.Since(start); got != time.Second {
+			t.Errorf("two readers that sleep 1s each held the lock for %v together", got)
+		}
+		mu.Unlock()
+	})
+}
+
 func TestUnlockOfUnlockedPanics(t *testing.T) {
 	var rw xsync.RWMutex
 	for name, unlock := range map[string]func(){"write": rw.Unlock, "read": rw.RUnlock} {
