@@ -501,3 +501,44 @@ func TestBrokers_AnyOrder(t *testing.T) {
 		}
 	})
 }
+
+// BenchmarkRestart is a broker's restart in a cluster where it leads 10 000 partitions, up to the image.
+func BenchmarkRestart(b *testing.B) {
+	image := cluster(b, 1)
+	records, _ := control.DecideCreateTopics(image, control.CreateTopics{Topics: []control.NewTopic{{Name: "t", Partitions: 5000, ReplicationFactor: 1}}}, control.Env{Rules: rules{}, Random: &random{}})
+	image = commit(b, image, records)
+	var topics []control.NewTopic
+	for i := range 500 {
+		topics = append(topics, control.NewTopic{Name: fmt.Sprint("s", i), Partitions: 10, ReplicationFactor: 1})
+	}
+	records, _ = control.DecideCreateTopics(image, control.CreateTopics{Topics: topics}, control.Env{Rules: rules{}, Random: &wide{}})
+	image = commit(b, image, records)
+	bytes := 0
+	for incarnation := int64(1); b.Loop(); incarnation++ {
+		records, _, err := control.DecideRegisterBroker(image, control.RegisterBroker{
+			ClusterID: "c", Incarnation: uuid(1), DirectoryIDs: []model.UUID{uuid(1)}, Endpoints: []model.Endpoint{{Listener: "PLAINTEXT"}},
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+		batch, err := metadata.EncodeBatch(records, metadata.Fence{Offset: image.Offset()})
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, _, err := image.Commit(batch); err != nil {
+			b.Fatal(err)
+		}
+		bytes = len(batch)
+	}
+	b.ReportMetric(float64(bytes), "batch-bytes")
+}
+
+// wide is random for more than 255 ids.
+type wide struct{ n int }
+
+func (r *wide) Read(p []byte) (int, error) {
+	r.n++
+	clear(p)
+	p[0], p[1], p[2] = 1, byte(r.n), byte(r.n>>8)
+	return len(p), nil
+}
