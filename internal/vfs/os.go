@@ -110,8 +110,5 @@ func (f *osFile) pathError(op string, err error) error {
 	if pe, ok := errors.AsType[*fs.PathError](err); ok {
 		err = pe.Err
 	}
-	if errors.Is(err, os.ErrClosed) {
-		err = fs.ErrClosed
-	}
 	return &fs.PathError{Op: op, Path: f.f.Name(), Err: err}
 }

@@ -66,7 +66,7 @@ func control(f *os.File, call func(fd int) error) error {
 		}
 	})
 	if err != nil {
-		return err
+		return os.ErrClosed // the one reason for Control not to run, under a name of package poll
 	}
 	return callErr
 }

@@ -1,31 +1,44 @@
 package vfs_test
 
 import (
-	"errors"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
 	"testing"
 
+	"go.uber.org/goleak"
+
 	"github.com/walser-io/walser/internal/vfs"
+	"github.com/walser-io/walser/internal/vfs/vfstest"
 )
 
-func TestWriteFileAtomic(t *testing.T) {
-	fsys := vfs.OS()
-	name := filepath.Join(t.TempDir(), "meta")
-	for _, want := range []string{"first", "", "second, longer"} {
-		if err := vfs.WriteFileAtomic(fsys, name, []byte(want)); err != nil {
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestConformance(t *testing.T) {
+	t.Run("os", func(t *testing.T) {
+		vfstest.Run(t, func(t *testing.T) (vfs.FS, string) { return vfs.OS(), t.TempDir() })
+	})
+	mem := func(t *testing.T) (vfs.FS, string) {
+		m := vfs.NewMem(1)
+		if err := m.MkdirAll("/data", 0o755); err != nil {
 			t.Fatal(err)
 		}
-		got, err := vfs.ReadFile(fsys, name)
-		if err != nil || string(got) != want {
-			t.Fatalf("ReadFile = %q, %v; want %q", got, err, want)
-		}
-		if _, err := fsys.Stat(name + vfs.TempSuffix); !errors.Is(err, fs.ErrNotExist) {
-			t.Fatalf("the temporary file is still there: %v", err)
-		}
+		return m, "/data"
 	}
+	t.Run("mem", func(t *testing.T) { vfstest.Run(t, mem) })
+	t.Run("faulty_without_faults", func(t *testing.T) {
+		vfstest.Run(t, func(t *testing.T) (vfs.FS, string) {
+			m, dir := mem(t)
+			return vfs.NewFaulty(m, nil), dir
+		})
+	})
+	// A crash with all luck and a killed process leave a file system that works like a new one.
+	t.Run("mem_after_crash", func(t *testing.T) {
+		vfstest.Run(t, func(t *testing.T) (vfs.FS, string) {
+			m, dir := mem(t)
+			return m.(*vfs.Mem).Crash(vfs.CrashOptions{UnsyncedDataPercent: 100}).KillProcess(), dir
+		})
+	})
 }
 
 func TestOS_FileHasDescriptor(t *testing.T) {

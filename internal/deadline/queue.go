@@ -1,0 +1,197 @@
+// Package deadline keeps the deadlines of a whole component in one heap: session timeouts, parked
+// requests, delayed completions. A Queue of ten thousand entries costs one goroutine, the one in Run, and
+// one timer, whatever is scheduled and cancelled.
+//
+// Guarantees: a function runs at most once, not before its time, in the order of the deadlines and, among
+// equal ones, in the order of scheduling. It runs on the goroutine of Run with no lock held, so it may
+// schedule and cancel; it must not block, or it holds up every other deadline. Times are compared as
+// package time does, on the monotonic clock where they come from time.Now, so wall clock jumps move
+// nothing.
+package deadline
+
+import (
+	"container/heap"
+	"context"
+	"time"
+
+	"github.com/walser-io/walser/internal/xsync"
+)
+
+// Queue is a set of deadlines. It is safe for concurrent use. New makes one.
+type Queue struct {
+	// wake tells Run that the first deadline changed. It holds one token, so that telling never waits.
+	wake chan struct{}
+	mu   struct {
+		xsync.Mutex
+		entries entries
+		nextSeq uint64
+	}
+}
+
+// Handle names one scheduled function. The zero Handle names none.
+type Handle struct{ e *entry }
+
+// entry is one deadline. Queue.mu guards it.
+type entry struct {
+	at    time.Time
+	seq   uint64 // order among equal deadlines
+	index int    // in the heap; -1 once it ran or was cancelled
+	fn    func(now time.Time)
+}
+
+// New returns an empty queue. Nothing happens until Run.
+func New() *Queue { return &Queue{wake: make(chan struct{}, 1)} }
+
+// Schedule has fn called with the current time at or soon after at. A deadline that has passed is due at
+// once, on Run's goroutine like any other. It takes O(log n).
+func (q *Queue) Schedule(at time.Time, fn func(now time.Time)) Handle {
+	e := &entry{at: at, fn: fn}
+	q.mu.Lock()
+	e.seq = q.mu.nextSeq
+	q.mu.nextSeq++
+	heap.Push(&q.mu.entries, e)
+	isFirst := e.index == 0
+	q.mu.Unlock()
+	if isFirst {
+		q.nudge()
+	}
+	return Handle{e}
+}
+
+// Cancel takes a deadline out in O(log n). It returns true where fn had not been started and now never
+// will be, and false where it ran, runs, or was cancelled before.
+func (q *Queue) Cancel(h Handle) bool {
+	if h.e == nil {
+		return false
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if h.e.index < 0 {
+		return false
+	}
+	// Run is not told when the first goes: it then wakes once for nothing, which costs less than a wake-up
+	// for each of the many deadlines that are cancelled in time.
+	heap.Remove(&q.mu.entries, h.e.index)
+	h.e.fn = nil // the handle may be kept; what fn holds on to need not be
+	return true
+}
+
+// Reschedule moves a deadline in O(log n) and puts it behind others of the same time. It returns false,
+// and does nothing, where Cancel would return false.
+func (q *Queue) Reschedule(h Handle, at time.Time) bool {
+	if h.e == nil {
+		return false
+	}
+	q.mu.Lock()
+	if h.e.index < 0 {
+		q.mu.Unlock()
+		return false
+	}
+	h.e.at = at
+	h.e.seq = q.mu.nextSeq
+	q.mu.nextSeq++
+	heap.Fix(&q.mu.entries, h.e.index)
+	isFirst := h.e.index == 0
+	q.mu.Unlock()
+	if isFirst {
+		q.nudge()
+	}
+	return true
+}
+
+// Len returns how many deadlines have not been started.
+func (q *Queue) Len() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.mu.entries)
+}
+
+// Run calls what is due until ctx is done, and returns ctx.Err(). What is then left never runs. Only one
+// Run may be active.
+func (q *Queue) Run(ctx context.Context) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		q.runDue(ctx, timer)
+		select {
+		case <-timer.C:
+		case <-q.wake:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// runDue calls what is due and sets the timer for what comes next.
+func (q *Queue) runDue(ctx context.Context, timer *time.Timer) {
+	for ctx.Err() == nil {
+		now := time.Now()
+		fn, wait := q.next(now)
+		if fn == nil {
+			timer.Stop()
+			if wait >= 0 {
+				timer.Reset(wait)
+			}
+			return
+		}
+		fn(now)
+	}
+}
+
+// next takes out the first entry if it is due. Otherwise it returns how long to wait for it, or -1 where
+// there is none.
+func (q *Queue) next(now time.Time) (fn func(time.Time), wait time.Duration) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.mu.entries) == 0 {
+		return nil, -1
+	}
+	first := q.mu.entries[0]
+	if wait := first.at.Sub(now); wait > 0 {
+		return nil, wait
+	}
+	heap.Pop(&q.mu.entries)
+	fn, first.fn = first.fn, nil
+	return fn, 0
+}
+
+func (q *Queue) nudge() {
+	select {
+	case q.wake <- struct{}{}:
+	default: // it will look anyway
+	}
+}
+
+// entries is a heap by time, then by order of scheduling.
+type entries []*entry
+
+func (h entries) Len() int { return len(h) }
+
+func (h entries) Less(i, j int) bool {
+	if c := h[i].at.Compare(h[j].at); c != 0 {
+		return c < 0
+	}
+	return h[i].seq < h[j].seq
+}
+
+func (h entries) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].index, h[j].index = i, j
+}
+
+// Push is for container/heap.
+func (h *entries) Push(x any) {
+	e := x.(*entry)
+	e.index = len(*h)
+	*h = append(*h, e)
+}
+
+// Pop is for container/heap.
+func (h *entries) Pop() any {
+	last := len(*h) - 1
+	e := (*h)[last]
+	(*h)[last] = nil
+	*h = (*h)[:last]
+	e.index = -1
+	return e
+}
