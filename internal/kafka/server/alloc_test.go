@@ -44,6 +44,7 @@ func (c *tape) Write(p []byte) (int, error) {
 }
 
 func (c *tape) Close() error                     { return nil }
+func (c *tape) LocalAddr() net.Addr              { return c.RemoteAddr() }
 func (c *tape) RemoteAddr() net.Addr             { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1} }
 func (c *tape) SetDeadline(time.Time) error      { return nil }
 func (c *tape) SetReadDeadline(time.Time) error  { return nil }
@@ -218,4 +219,3 @@ func BenchmarkParkedRoundTrip(b *testing.B) {
 	close(park)
 	<-ended
 }
-

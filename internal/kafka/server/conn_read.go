@@ -7,6 +7,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/walser-io/walser/internal/netx"
 	"github.com/walser-io/walser/internal/wire"
 )
 
@@ -30,7 +31,8 @@ type reader struct {
 	class int // of the buffers to read into: grows and shrinks with what reads bring
 	small int // reads in a row that brought little
 
-	poll   poller // nil where the connection cannot say when it is readable
+	poll   poller // of a plain TCP connection, on platforms that have one
+	memory bool   // a connection of netx, which says when it is readable; no other but those with a poller does
 	pollFn func(fd uintptr) bool
 	n      int   // what the last poll read
 	err    error // how it failed
@@ -42,6 +44,7 @@ func (rd *reader) open(c *Conn) {
 	if rd.poll = newPoller(c.conn); rd.poll != nil {
 		rd.pollFn = c.readPolled
 	}
+	_, rd.memory = c.conn.LocalAddr().(netx.Addr)
 }
 
 func (rd *reader) close() {
@@ -74,9 +77,11 @@ func (c *Conn) readLoop() error {
 				break
 			}
 			r.arrived = now
-			if room := c.enqueue(r); !room || r.fault != nil {
+			faulty := r.fault != nil
+			// Once it is in the ring, another goroutine may serve and recycle r.
+			if room := c.enqueue(r); !room || faulty {
 				c.kick()
-				if r.fault != nil {
+				if faulty {
 					return c.discard()
 				}
 				if err := c.awaitRoom(); err != nil {
@@ -279,11 +284,7 @@ func (c *Conn) makeRoom() error {
 	have := rd.w - rd.r
 	switch {
 	case have == 0:
-		if rd.poll == nil && rd.buf.class == smallestClass && !rd.buf.shared() {
-			rd.r, rd.w = 0, 0
-		} else {
-			rd.close()
-		}
+		rd.close() // to be taken again when there is something to read
 		return nil
 	case rd.r+rd.need <= len(rd.buf.b):
 		return nil // it fits
@@ -327,25 +328,12 @@ func (c *Conn) shrink() {
 	}
 }
 
-// read reads once into the buffer's space.
+// read reads once into the buffer's space. It waits without a buffer if nothing has been read and the
+// connection can say when there is something; for others (TLS) it waits with a small one.
 func (c *Conn) read() (int, error) {
 	rd := &c.rd
 	if rd.poll == nil {
-		if rd.buf == nil {
-			buf, err := c.acquire(smallestClass)
-			if err != nil {
-				return 0, err
-			}
-			rd.buf, rd.r, rd.w = buf, 0, 0
-		}
-		n, err := c.conn.Read(rd.space())
-		if n > 0 {
-			return n, nil
-		}
-		if err == nil {
-			err = io.ErrNoProgress
-		}
-		return 0, err
+		return c.readPlain()
 	}
 	for {
 		rd.n, rd.err, rd.broke = 0, nil, false
@@ -361,6 +349,33 @@ func (c *Conn) read() (int, error) {
 		}
 		rd.buf, rd.r, rd.w = buf, 0, 0
 	}
+}
+
+// readPlain reads by the connection's own means.
+func (c *Conn) readPlain() (int, error) {
+	rd := &c.rd
+	if rd.buf == nil {
+		class := smallestClass
+		if rd.memory {
+			if err := netx.WaitReadable(c.conn); err != nil {
+				return 0, err
+			}
+			class = rd.class
+		}
+		buf, err := c.acquire(class)
+		if err != nil {
+			return 0, err
+		}
+		rd.buf, rd.r, rd.w = buf, 0, 0
+	}
+	n, err := c.conn.Read(rd.space())
+	if n > 0 {
+		return n, nil
+	}
+	if err == nil {
+		err = io.ErrNoProgress
+	}
+	return 0, err
 }
 
 // readPolled tries to read without waiting. It returns false when there is nothing to read: the poller

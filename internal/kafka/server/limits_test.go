@@ -157,7 +157,7 @@ func TestConn_Deadlines(t *testing.T) {
 		}, "idle", [2]time.Duration{90 * time.Second, 90 * time.Second}},
 		{"two bytes of a size", func(c *client) { c.send([]byte{0, 0}) }, "slow_sender",
 			[2]time.Duration{10 * time.Second, 10*time.Second + 2*time.Millisecond}},
-		{"a part of a body", func(c *client) { c.send(produce(1, 1, 1 << 20)[:50_000]) }, "slow_sender",
+		{"a part of a body", func(c *client) { c.send(produce(1, 1, 1<<20)[:50_000]) }, "slow_sender",
 			[2]time.Duration{60 * time.Second, 60 * time.Second}},
 		{"a body below the rate", slowly(1<<20, 10*time.Millisecond), "slow_sender",
 			[2]time.Duration{11 * time.Second, 12 * time.Second}},
@@ -333,7 +333,7 @@ func TestServer_TricklingAnnouncersCostWhatTheySend(t *testing.T) {
 	n := start(t, echo(), server.Config{QueuedMaxRequestBytes: 64 << 20})
 	n.dial(t)
 	before := heap()
-	head := produce(1, 1, 100<<20 - 41)[:sent]
+	head := produce(1, 1, 100<<20-41)[:sent]
 	for range peers {
 		n.dial(t).send(head)
 	}
@@ -366,7 +366,7 @@ func TestServer_BudgetShedsTheSlowestLargeHolder(t *testing.T) {
 	var stalled []*client
 	for range 5 {
 		c := n.dial(t)
-		c.send(produce(1, 1, 4 << 20)[:1_000_000])
+		c.send(produce(1, 1, 4<<20)[:1_000_000])
 		stalled = append(stalled, c)
 	}
 	small := n.dial(t)

@@ -332,4 +332,3 @@ func TestServer_LinesAboutPeersAreRateLimited(t *testing.T) {
 		}
 	})
 }
-
