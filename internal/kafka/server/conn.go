@@ -71,6 +71,7 @@ type Conn struct {
 	lastActive atomic.Int64
 	frameSince atomic.Int64 // since when the reader has held a part of a frame
 	frameHave  atomic.Int64 // bytes of that part
+	frameCap   atomic.Int64 // bytes of the buffer it lies in
 	frameHeld  atomic.Int64 // since when the budget has kept the reader from reading on
 	writeSince atomic.Int64
 	writeBytes atomic.Int64
@@ -311,17 +312,18 @@ func closeNow(conn net.Conn) {
 	conn.Close()
 }
 
-// arrivalRate returns the bytes per second at which the incomplete frame has come so far, and whether it
-// holds a large buffer. The time that the budget made it wait does not count.
-func (c *Conn) arrivalRate(now time.Duration) (rate float64, large bool) {
-	since, have := time.Duration(c.frameSince.Load()), c.frameHave.Load()
-	if since == 0 || have < int64(classSize(chunkClass)) {
-		return 0, false
+// holding returns what the connection's incomplete frame has of the budget's large share, the bytes per
+// second at which it has come so far, and whether it is the budget that keeps it waiting. The time that it
+// was kept waiting does not count.
+func (c *Conn) holding(now time.Duration) (large int64, rate float64, waits bool) {
+	since := time.Duration(c.frameSince.Load())
+	if large = c.frameCap.Load(); since == 0 || large < int64(classSize(firstLarge)) {
+		return 0, 0, false
 	}
 	if held := time.Duration(c.frameHeld.Load()); held != 0 {
-		now = held
+		now, waits = held, true
 	}
-	return float64(have) / max(now-since, time.Millisecond).Seconds(), true
+	return large, float64(c.frameHave.Load()) / max(now-since, time.Millisecond).Seconds(), waits
 }
 
 // handshake makes the TLS handshake of a connection that has one.

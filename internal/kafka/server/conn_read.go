@@ -242,6 +242,7 @@ func (c *Conn) fill() error {
 	rd := &c.rd
 	if have := rd.w - rd.r; have > 0 {
 		c.frameHave.Store(int64(have))
+		c.frameCap.Store(int64(len(rd.buf.b)))
 		if c.frameSince.Load() == 0 {
 			now := c.srv.now()
 			c.frameSince.Store(int64(now))

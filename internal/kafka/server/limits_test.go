@@ -329,7 +329,7 @@ func TestServer_SASLListenerServesNothingBeforeAuthentication(t *testing.T) {
 // Two thousand peers announce 100 MiB each and send a little of it. What they announce must cost nothing,
 // and others are served meanwhile.
 func TestServer_TricklingAnnouncersCostWhatTheySend(t *testing.T) {
-	const peers, sent = 2000, 1000
+	const peers, sent = 2000, 5000
 	n := start(t, echo(), server.Config{QueuedMaxRequestBytes: 64 << 20})
 	n.dial(t)
 	before := heap()
@@ -342,7 +342,7 @@ func TestServer_TricklingAnnouncersCostWhatTheySend(t *testing.T) {
 		c.send(heartbeat(1, "g"), produce(2, 1, 100_000))
 		c.expect(1, 2)
 	}
-	if held := n.metric(t, "walser_kafka_request_memory_bytes"); held < peers*sent || held > 20<<20 {
+	if held := n.metric(t, "walser_kafka_request_memory_bytes"); held < peers*sent || held > 40<<20 {
 		t.Errorf("%d peers that sent %d bytes each hold %.1f MiB of buffers", peers, sent, held/(1<<20))
 	}
 	if grown := heap() - before; grown > 64<<20 && !race {
@@ -357,6 +357,72 @@ func heap() int {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return int(m.HeapAlloc)
+}
+
+// A frame that the budget keeps waiting is not a slow one.
+func TestServer_WaitingForTheBudgetIsNotSlowness(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		produces := make(parked, 2)
+		n := start(t, []server.API{api(wire.KeyProduce, produces.handle)}, server.Config{
+			QueuedMaxRequestBytes: 1 << 20,
+			HeaderTimeout:         10 * time.Second,
+			MinBodyRate:           1 << 20,
+		})
+		holder, _ := n.pipe(t)
+		holder.send(produce(1, 1, 500_000)) // its frame is held while it is parked
+		held := <-produces
+		c, _ := n.pipe(t)
+		f := produce(2, 1, 300_000)
+		c.send(f[:60_000])
+		time.Sleep(8 * time.Second)
+		sent := make(chan struct{})
+		go func() {
+			defer close(sent)
+			c.send(f[60_000:])
+		}()
+		time.Sleep(5 * time.Second)
+		reply(held)
+		holder.expect(1)
+		<-sent
+		reply(<-produces)
+		c.expect(2)
+	})
+}
+
+// Frames that hold the whole budget and wait for one another must not do so for ever.
+func TestServer_BudgetBreaksTheDeadlock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := start(t, echo(), server.Config{QueuedMaxRequestBytes: 1 << 20})
+		const peers = 3 // each holds 256 KiB of the 768 for large frames, and needs 512
+		served := make(chan bool)
+		began := time.Now()
+		for range peers {
+			c, _ := n.pipe(t)
+			go func() {
+				f := produce(1, 1, 300_000)
+				if _, err := c.conn.Write(f[:200_000]); err != nil {
+					served <- false
+					return
+				}
+				time.Sleep(time.Second)
+				if _, err := c.conn.Write(f[200_000:]); err != nil {
+					served <- false
+					return
+				}
+				_, _, err := c.tryRecv()
+				served <- err == nil
+			}()
+		}
+		ok := 0
+		for range peers {
+			if <-served {
+				ok++
+			}
+		}
+		if took := time.Since(began); ok != 1 || took > 2*time.Second {
+			t.Errorf("%d of %d served after %v, want 1 within 2s", ok, peers, took)
+		}
+	})
 }
 
 // Peers that fill the budget with large frames and stall neither stop small frames nor, for long, a large

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 
 	"github.com/walser-io/walser/internal/kafka/server"
+	"github.com/walser-io/walser/internal/netx"
 	"github.com/walser-io/walser/internal/wire"
 )
 
@@ -87,9 +88,13 @@ func TestRequest_NoReplySendsNothing(t *testing.T) {
 		}
 		return server.Done
 	}
-	c := start(t, []server.API{api(wire.KeyProduce, noReply)}, server.Config{}).dial(t)
-	c.send(produce(1, 0, 10), produce(2, 1, 10), produce(3, 0, 10), produce(4, 1, 10))
+	n := start(t, []server.API{api(wire.KeyProduce, noReply)}, server.Config{})
+	c := n.dial(t)
+	c.send(produce(1, 0, 10), produce(2, 1, 10), produce(3, 0, 10), produce(4, 1, 10), produce(5, 0, 10))
 	c.expect(2, 4)
+	n.await(t, "the frames are given back", func() bool {
+		return n.metric(t, "walser_kafka_request_memory_bytes") == 0
+	})
 }
 
 func TestRequest_CloseConnectionComesAfterTheAnswersBeforeIt(t *testing.T) {
@@ -159,6 +164,66 @@ func TestConn_ServesWhatCameBeforeTheEnd(t *testing.T) {
 	for range frames {
 		<-served
 	}
+}
+
+// The end of the stream is seen while another goroutine pumps: what came before it is served all the same,
+// and a peer that closed only its own half gets the answers.
+func TestConn_HalfCloseIsServedToTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fetches, produced := make(parked, 1), make(chan struct{}, 9)
+		n := start(t, []server.API{
+			api(wire.KeyFetch, fetches.handle),
+			api(wire.KeyProduce, func(r *server.Request) server.Outcome {
+				produced <- struct{}{}
+				r.NoReply()
+				return server.Done
+			}),
+		}, server.Config{})
+		ours, theirs := netx.Pipe("client", "server")
+		defer ours.Close()
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			_ = n.ServeConn(n.ctx, theirs, server.ConnInfo{Listener: plaintext})
+		}()
+		c := &client{t: t, conn: ours}
+		c.send(fetch(1))
+		collecting := make(chan struct{})
+		(<-fetches).ReplyLazily(func(wire.Response) { <-collecting })
+		c.send(produce(2, 0, 10), produce(3, 0, 10))
+		if err := ours.(interface{ CloseWrite() error }).CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		close(collecting)
+		c.expect(1)
+		<-ended
+		if len(produced) != 2 {
+			t.Errorf("%d of 2 produces that came before the end were served", len(produced))
+		}
+	})
+}
+
+// Serving a connection ends after everything that serves it.
+func TestServer_CloseWaitsForTheOneWhoPumps(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fetches := make(parked, 1)
+		n := start(t, []server.API{api(wire.KeyFetch, fetches.handle)}, server.Config{})
+		c, ended := n.pipe(t)
+		c.send(fetch(1))
+		collecting := make(chan struct{})
+		(<-fetches).ReplyLazily(func(wire.Response) { <-collecting })
+		synctest.Wait()
+		n.Close()
+		synctest.Wait()
+		select {
+		case <-ended:
+			t.Error("ended while a reply was being collected")
+		default:
+		}
+		close(collecting)
+		<-ended
+	})
 }
 
 func TestConn_ReadAheadIsBounded(t *testing.T) {

@@ -104,7 +104,7 @@ func TestBudget_LargeLeavesTheReserve(t *testing.T) {
 func TestBudget_WaitersAreServedInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := server.NewBudget(100, 10)
-		b.Try(90, true)
+		b.Try(85, true)
 		served := make(chan int64, 9)
 		for _, n := range []int64{80, 1, 2} {
 			go func() {
@@ -121,7 +121,7 @@ func TestBudget_WaitersAreServedInOrder(t *testing.T) {
 		if !b.Try(10, false) {
 			t.Error("a small one waits for the large ones")
 		}
-		b.Give(75, true)
+		b.Give(70, true)
 		synctest.Wait()
 		if len(served) != 0 {
 			t.Error("a waiter behind the first was served")
@@ -159,6 +159,29 @@ func TestBudget_AWaiterThatLeavesTakesNothing(t *testing.T) {
 		b.Give(90, true)
 		if all, large := b.Used(); all != 0 || large != 0 {
 			t.Errorf("%d and %d are used in the end", all, large)
+		}
+	})
+}
+
+// A grant and the end of the waiter's context may meet: the bytes are either the waiter's or nobody's.
+func TestBudget_AGrantThatMeetsTheEndIsNotLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for range 100 {
+			b := server.NewBudget(100, 10)
+			b.Try(90, true)
+			ctx, cancel := context.WithCancel(t.Context())
+			left := make(chan error)
+			go func() { left <- b.Wait(ctx, 50, true, time.Hour, func() {}) }()
+			synctest.Wait()
+			b.Give(90, true)
+			cancel()
+			want := int64(50)
+			if err := <-left; err != nil {
+				want = 0
+			}
+			if _, large := b.Used(); large != want {
+				t.Fatalf("%d bytes are used, want %d", large, want)
+			}
 		}
 	})
 }

@@ -358,18 +358,35 @@ func (s *Server) connections() []*Conn {
 	return conns
 }
 
-// shedSlowest closes the connection that holds a large part of a frame and has brought it most slowly.
+// shedSlowest closes the connection whose incomplete large frame has come most slowly. One that waits for
+// the budget itself is closed only if nothing but such frames holds the budget: they then wait for one
+// another, where otherwise a complete frame will be served and free its bytes.
 func (s *Server) shedSlowest() {
-	var slowest *Conn
-	var lowest float64
+	var flowing, waiting struct {
+		slowest *Conn
+		rate    float64
+	}
+	var incomplete int64
 	now := s.now()
 	for _, c := range s.connections() {
-		if rate, large := c.arrivalRate(now); large && (slowest == nil || rate < lowest) {
-			slowest, lowest = c, rate
+		large, rate, waits := c.holding(now)
+		if large == 0 {
+			continue
+		}
+		incomplete += large
+		kind := &flowing
+		if waits {
+			kind = &waiting
+		}
+		if kind.slowest == nil || rate < kind.rate {
+			kind.slowest, kind.rate = c, rate
 		}
 	}
-	if slowest != nil {
-		slowest.kill(errShed)
+	switch {
+	case flowing.slowest != nil:
+		flowing.slowest.kill(errShed)
+	case waiting.slowest != nil && incomplete >= s.budget.large.Load():
+		waiting.slowest.kill(errShed)
 	}
 }
 

@@ -213,6 +213,32 @@ func TestServer_SilentHandshakeEnds(t *testing.T) {
 	})
 }
 
+// Closing a TLS connection says goodbye to its peer, for up to five seconds if the peer does not listen.
+// The one who closes may be the goroutine of all deadlines.
+func TestServer_ClosingTLSDoesNotWaitForThePeer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fetches := make(parked, 1)
+		n := start(t, []server.API{api(wire.KeyFetch, fetches.handle)}, server.Config{})
+		ours, theirs := net.Pipe()
+		defer ours.Close()
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			conn := tls.Server(theirs, &tls.Config{Certificates: []tls.Certificate{certificate(t)}, SessionTicketsDisabled: true})
+			_ = n.ServeConn(n.ctx, conn, server.ConnInfo{Listener: plaintext})
+		}()
+		c := &client{t: t, conn: tls.Client(ours, &tls.Config{InsecureSkipVerify: true})}
+		c.send(fetch(1))
+		<-fetches
+		began := time.Now()
+		n.Close()
+		<-ended
+		if took := time.Since(began); took != 0 {
+			t.Errorf("closing took %v", took)
+		}
+	})
+}
+
 // failingListener fails a few times before it accepts.
 type failingListener struct {
 	net.Listener
