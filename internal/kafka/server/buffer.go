@@ -48,6 +48,15 @@ func classFor(n int) int {
 	return firstLarge + bits.Len(uint(max(n-classSlack, 512<<10+1)-1)>>18)
 }
 
+// classWithin returns the largest class of at most n bytes, the smallest one if there is none.
+func classWithin(n int) int {
+	class := classFor(n)
+	if class > smallestClass && classSize(class) > n {
+		class--
+	}
+	return class
+}
+
 // buffer holds request bytes. The reader and every frame that lies in it hold a reference; the last
 // release gives it back to its pool and its bytes back to the budget.
 type buffer struct {

@@ -21,7 +21,8 @@ type Config struct {
 	// default 256 MiB: the node sets a quarter of its memory limit).
 	QueuedMaxRequestBytes int64
 	// SmallFrameReserve is the part of QueuedMaxRequestBytes that buffers above 64 KiB cannot take
-	// (default a quarter).
+	// (default a quarter, at most 32 MiB). A frame that grows holds two buffers for a moment: the largest
+	// one that can be served is about a third of the rest.
 	SmallFrameReserve int64
 	// MaxInFlight bounds the requests of one connection that are read and not yet answered (default 256).
 	// At the bound the server stops reading the connection.
@@ -68,7 +69,7 @@ func (c Config) withDefaults() Config {
 	set(&c.FrameCap, min(16<<20, c.SocketRequestMaxBytes))
 	set(&c.PreAuthFrameCap, 512<<10)
 	set(&c.QueuedMaxRequestBytes, 256<<20)
-	set(&c.SmallFrameReserve, c.QueuedMaxRequestBytes/4)
+	set(&c.SmallFrameReserve, min(c.QueuedMaxRequestBytes/4, 32<<20))
 	set(&c.MaxInFlight, 256)
 	set(&c.ReadAheadBytes, 1<<20)
 	set(&c.MaxConnections, 20_000)

@@ -292,7 +292,7 @@ func (c *Conn) makeRoom() error {
 	case rd.r == 0 && rd.w < len(rd.buf.b):
 		return nil // it is a large one, and this buffer is not full yet
 	}
-	class := max(rd.class, classFor(min(rd.need, growth*have)))
+	class := max(rd.class, min(classFor(rd.need), classWithin(growth*have)))
 	if class <= rd.buf.class && !rd.buf.shared() {
 		copy(rd.buf.b, rd.buf.b[rd.r:rd.w])
 		rd.r, rd.w = 0, have

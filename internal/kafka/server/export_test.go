@@ -16,6 +16,8 @@ var (
 	ClassSize = classSize
 	ClassFor  = classFor
 
+	ClassWithin = classWithin
+
 	ErrTooMany      = errTooMany
 	ErrTooManyPerIP = errTooManyPerIP
 )

@@ -73,7 +73,7 @@ func TestConn_FramesUpToTheCapAreServed(t *testing.T) {
 		}),
 	}, server.Config{})
 	c := n.dial(t)
-	for _, records := range []int{0, 1, 4<<10 - 60, 4 << 10, 16 << 10, 64<<10 - 41, 64 << 10, 256 << 10, 1 << 20, 3 << 20, 20 << 20} {
+	for _, records := range []int{0, 1, 4<<10 - 60, 4 << 10, 16 << 10, 64<<10 - 41, 64 << 10, 256 << 10, 1 << 20, 3 << 20, 20 << 20, 100<<20 - 41} {
 		f := produce(1, 1, records)
 		c.send(f, f[:7])
 		c.expect(1)
@@ -323,6 +323,46 @@ func TestServer_SASLListenerServesNothingBeforeAuthentication(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// What is idle, or parked, costs its reader's goroutine and little memory: no second goroutine, no timer
+// of its own, no buffer; and a small request behind a large one does not keep the large one's.
+func TestConn_IdleAndParkedCostLittle(t *testing.T) {
+	const conns = 300
+	fetches := make(parked, conns)
+	n := start(t, append(echo()[:1], api(wire.KeyFetch, fetches.handle)), server.Config{})
+	n.dial(t)
+	n.await(t, "the first connection is served", func() bool { return n.metric(t, "walser_kafka_connections") == 1 })
+	heapBefore, goroutines := heap(), runtime.NumGoroutine()
+	clients := make([]*client, conns)
+	for i := range clients {
+		clients[i] = n.dial(t)
+		clients[i].send(produce(1, 1, 1<<20), fetch(2))
+		clients[i].expect(1)
+	}
+	var waiting []*server.Request
+	for range conns {
+		waiting = append(waiting, <-fetches)
+	}
+	n.await(t, "a parked fetch of 39 bytes holds no more than a chunk", func() bool {
+		return n.metric(t, "walser_kafka_request_memory_bytes") <= conns*64<<10
+	})
+	for _, r := range waiting {
+		reply(r)
+	}
+	waiting = nil
+	for _, c := range clients {
+		c.expect(2)
+	}
+	n.await(t, "an idle connection holds no buffer and one goroutine", func() bool {
+		return n.metric(t, "walser_kafka_request_memory_bytes") == 0 && runtime.NumGoroutine() <= goroutines+conns
+	})
+	heap() // the pools are emptied by the second collection
+	if each := (heap() - heapBefore) / conns; each > 8<<10 && !race {
+		t.Errorf("an idle connection costs %d bytes of heap", each)
+	} else {
+		t.Logf("an idle connection costs %d bytes of heap, both ends", each)
 	}
 }
 

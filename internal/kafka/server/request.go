@@ -145,8 +145,8 @@ func (r *Request) ReleaseFrame() {
 }
 
 // AfterSend registers a function to call when the reply has left, or never will because the connection
-// has gone: the place to let go of what a region of a file refers to. Call it before answering, or in
-// the function given to ReplyLazily.
+// has gone: the place to let go of what a region of a file refers to (the server calls no Release of a
+// netx.FileRegion). Call it before answering, or in the function given to ReplyLazily.
 func (r *Request) AfterSend(fn func()) { r.afterSend = append(r.afterSend, fn) }
 
 // Throttle mutes the connection for d after the reply has been sent: nothing is served and, past the
