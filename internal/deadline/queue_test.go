@@ -55,6 +55,7 @@ func TestQueue_CallsAtTheTimeInOrder(t *testing.T) {
 		q.Schedule(at(3*time.Second), record("third"))
 		q.Schedule(at(-time.Hour), record("past"))
 		defer run(t, q)()
+		synctest.Wait() // Run waits for nothing now: a new first deadline must wake it
 		q.Schedule(at(time.Second), record("first"))
 		q.Schedule(at(2*time.Second), record("second"))
 		q.Schedule(at(2*time.Second), record("second, too"))
@@ -64,6 +65,7 @@ func TestQueue_CallsAtTheTimeInOrder(t *testing.T) {
 		if !q.Cancel(gone) || q.Cancel(gone) || q.Reschedule(gone, at(0)) {
 			t.Error("a deadline can be cancelled once, and then not be moved")
 		}
+		synctest.Wait()
 		if !q.Reschedule(moved, at(500*time.Millisecond)) || !q.Reschedule(later, at(3*time.Second)) {
 			t.Error("a waiting deadline could not be moved")
 		}
@@ -92,6 +94,25 @@ func TestQueue_CallsAtTheTimeInOrder(t *testing.T) {
 		}
 		if n := q.Len(); n != 0 {
 			t.Errorf("%d deadlines are left", n)
+		}
+	})
+}
+
+func TestQueue_WakesForANewFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := deadline.New()
+		defer run(t, q)()
+		start := time.Now()
+		var ran []time.Duration
+		record := func(now time.Time) { ran = append(ran, now.Sub(start)) }
+		for _, d := range []time.Duration{time.Hour, time.Minute, time.Second} {
+			synctest.Wait() // Run waits, for nothing or for a later deadline
+			q.Schedule(start.Add(d), record)
+		}
+		time.Sleep(2 * time.Hour)
+		synctest.Wait()
+		if want := []time.Duration{time.Second, time.Minute, time.Hour}; !slices.Equal(ran, want) {
+			t.Errorf("ran after %v; want %v", ran, want)
 		}
 	})
 }

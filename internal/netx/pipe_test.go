@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"runtime"
 	"sync"
 	"syscall"
 	"testing"
@@ -58,6 +59,29 @@ func TestPipe_CarriesBytesBothWays(t *testing.T) {
 		}
 		wg.Wait()
 	})
+}
+
+// The queue grows while what it holds wraps around its end.
+func TestPipe_GrowsWhileWrapped(t *testing.T) {
+	a, b := netx.Pipe("a:1", "b:2")
+	stream := make([]byte, 20_000)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(stream)
+	write, read := 0, 0
+	for _, step := range []struct{ write, read int }{{500, 300}, {300, 0}, {1000, 700}, {3000, 0}, {9000, 9000}, {6200, 0}} {
+		if _, err := a.Write(stream[write : write+step.write]); err != nil {
+			t.Fatal(err)
+		}
+		write += step.write
+		got := make([]byte, step.read)
+		if _, err := io.ReadFull(b, got); err != nil || !bytes.Equal(got, stream[read:read+step.read]) {
+			t.Fatalf("bytes %d to %d differ, %v", read, read+step.read, err)
+		}
+		read += step.read
+	}
+	_ = a.Close()
+	if rest, err := io.ReadAll(b); err != nil || !bytes.Equal(rest, stream[read:write]) {
+		t.Fatalf("the rest differs, %v", err)
+	}
 }
 
 func TestPipe_IsBounded(t *testing.T) {
@@ -307,6 +331,40 @@ func TestWaitReadable(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A thousand idle connections that each carried a full buffer hold none.
+func TestPipe_IdleHoldsNoBuffer(t *testing.T) {
+	heap := func() int64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	const conns = 1000
+	var kept []net.Conn
+	buf := make([]byte, netx.PipeBytes)
+	before := heap()
+	for range conns {
+		a, b := netx.Pipe("a:1", "b:2")
+		if _, err := a.Write(buf); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(b, buf); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.SetReadDeadline(time.Unix(1, 0)); err != nil {
+			t.Fatal(err)
+		}
+		if err := netx.WaitReadable(b); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatal(err)
+		}
+		kept = append(kept, a, b)
+	}
+	if each := (heap() - before) / conns; each > 4096 {
+		t.Errorf("an idle connection holds %d bytes", each)
+	}
+	runtime.KeepAlive(kept)
 }
 
 func TestWaitReadable_NoWaitOnUnknownConns(t *testing.T) {

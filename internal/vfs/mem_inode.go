@@ -195,13 +195,22 @@ func (n *inode) sync() {
 	}
 	clear(n.durable[len(n.blocks):])
 	n.durable = n.durable[:len(n.blocks)]
-	clear(n.dirty)
 	n.durableSize = n.size
+	n.clean()
 }
 
 // loseDirty is what a failed fsync does: the pages stay readable, are clean from now on, and never reach
 // the disk unless they are written again.
-func (n *inode) loseDirty() { clear(n.dirty) }
+func (n *inode) loseDirty() { n.clean() }
+
+// clean forgets which blocks were dirty. Clearing a map takes as long as it was ever large, so one that a
+// burst made large is dropped, lest each later sync pays for the burst.
+func (n *inode) clean() {
+	if len(n.dirty) > 64 {
+		n.dirty = nil
+	}
+	clear(n.dirty)
+}
 
 func split(off int64) (index, at int) { return int(off / blockSize), int(off % blockSize) }
 

@@ -11,6 +11,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -276,6 +277,101 @@ func TestMem_CrashEndsTheOldWorld(t *testing.T) {
 			}
 			if diff := cmp.Diff(map[string]string{"a": "data", ".lock": ""}, tree(t, next)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// The process dies while its goroutines work: each operation happened before or fails with ErrCrashed, and
+// nothing reaches the file system of the next process.
+func TestMem_CrashBesideWork(t *testing.T) {
+	for round := range 6 {
+		m := vfs.NewMem(uint64(round))
+		f, err := m.OpenFile("/shared", os.O_RDWR|os.O_CREATE, 0o644)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var wg sync.WaitGroup
+		working := make(chan struct{}, 8)
+		for w := range 4 {
+			wg.Go(func() {
+				var err error
+				for i := 0; err == nil; i++ {
+					_, err = f.WriteAt([]byte{byte(i)}, int64(w*5000))
+					err = firstError(err, f.Sync())
+				}
+				if !errors.Is(err, vfs.ErrCrashed) {
+					t.Errorf("file: %v", err)
+				}
+			})
+			wg.Go(func() {
+				name := fmt.Sprintf("/f%d", w)
+				var err error
+				for i := 0; err == nil; i++ {
+					err = vfs.WriteFileAtomic(m, name, []byte(name))
+					if i == 3 {
+						working <- struct{}{}
+					}
+				}
+				if !errors.Is(err, vfs.ErrCrashed) {
+					t.Errorf("names: %v", err)
+				}
+			})
+		}
+		for range 4 {
+			<-working
+		}
+		next := m.Crash(vfs.CrashOptions{UnsyncedDataPercent: 50, TornWrites: true})
+		if round%2 == 0 {
+			next = next.KillProcess()
+		}
+		found := tree(t, next)
+		wg.Wait()
+		if diff := cmp.Diff(found, tree(t, next)); diff != "" {
+			t.Errorf("the dead wrote on:\n%s", diff)
+		}
+		for w := range 4 {
+			name := fmt.Sprintf("f%d", w)
+			if got := found[name]; got != "/"+name {
+				t.Errorf("an acknowledged file holds %q", got)
+			}
+		}
+	}
+}
+
+func firstError(a, b error) error {
+	if a != nil {
+		return a
+	}
+	return b
+}
+
+func BenchmarkMem_AppendSync(b *testing.B) {
+	for _, size := range []int{100, 4096, 1 << 20} {
+		b.Run(fmt.Sprint(size), func(b *testing.B) {
+			m := vfs.NewMem(1)
+			f, err := m.OpenFile("/log", os.O_RDWR|os.O_CREATE, 0o644)
+			if err != nil {
+				b.Fatal(err)
+			}
+			data := make([]byte, size)
+			b.SetBytes(int64(size))
+			b.ReportAllocs()
+			off := int64(0)
+			for b.Loop() {
+				if off > 64<<20 {
+					off = 0
+					if err := f.Truncate(0); err != nil {
+						b.Fatal(err)
+					}
+				}
+				if _, err := f.WriteAt(data, off); err != nil {
+					b.Fatal(err)
+				}
+				if err := f.Sync(); err != nil {
+					b.Fatal(err)
+				}
+				off += int64(size)
 			}
 		})
 	}

@@ -13,6 +13,11 @@
 //     needs its SyncDir, the destination first.
 //   - Without a sync anything may survive in part, and in any order.
 //
+// How a test uses this: run the code on NewFaulty(NewMem(seed), decide). In decide, CrashClone gives the
+// disk as a power loss before each single operation would leave it; open that and check that what was
+// acknowledged is there. Then take Faulty.Syncs, run once more per entry with DropSyncs taking out that
+// one, and expect some seed to turn red: a sync that no seed misses is not needed, or not tested.
+//
 // Errors satisfy errors.Is for fs.ErrNotExist, fs.ErrExist, fs.ErrClosed, fs.ErrPermission and
 // syscall.ENOSPC. Nothing here retries a failed sync, and no caller may: the kernel reports a lost write
 // once. Names are paths of the platform. File times decide nothing.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"unsafe"
 
 	"github.com/walser-io/walser/internal/model"
@@ -58,11 +59,16 @@ func (r *Reader) fault(kind error, format string, args ...any) {
 	r.buf, r.off, r.end = nil, 0, 0
 }
 
+// short records that n bytes were wanted and are not there.
+func (r *Reader) short(n int) {
+	r.fault(ErrMalformed, "%d bytes wanted, %d left", n, r.end-r.off)
+}
+
 // span returns the next n bytes, or nil after a fault. Its capacity is cut, so that an append by the
 // holder cannot reach into the frame.
 func (r *Reader) span(n int) []byte {
 	if n < 0 || n > r.end-r.off {
-		r.fault(ErrMalformed, "%d bytes wanted, %d left", n, r.end-r.off)
+		r.short(n)
 		return nil
 	}
 	b := r.buf[r.off : r.off+n : r.off+n]
@@ -81,10 +87,12 @@ func (r *Reader) charge(n, size int) bool {
 
 // Int8 reads one byte.
 func (r *Reader) Int8() int8 {
-	if b := r.span(1); b != nil {
-		return int8(b[0])
+	if r.end-r.off < 1 {
+		r.short(1)
+		return 0
 	}
-	return 0
+	r.off++
+	return int8(r.buf[r.off-1])
 }
 
 // Int16 reads two bytes, big-endian as everything here.
@@ -92,26 +100,32 @@ func (r *Reader) Int16() int16 { return int16(r.Uint16()) }
 
 // Uint16 reads two bytes.
 func (r *Reader) Uint16() uint16 {
-	if b := r.span(2); b != nil {
-		return binary.BigEndian.Uint16(b)
+	if r.end-r.off < 2 {
+		r.short(2)
+		return 0
 	}
-	return 0
+	r.off += 2
+	return binary.BigEndian.Uint16(r.buf[r.off-2:])
 }
 
 // Int32 reads four bytes.
 func (r *Reader) Int32() int32 {
-	if b := r.span(4); b != nil {
-		return int32(binary.BigEndian.Uint32(b))
+	if r.end-r.off < 4 {
+		r.short(4)
+		return 0
 	}
-	return 0
+	r.off += 4
+	return int32(binary.BigEndian.Uint32(r.buf[r.off-4:]))
 }
 
 // Int64 reads eight bytes.
 func (r *Reader) Int64() int64 {
-	if b := r.span(8); b != nil {
-		return int64(binary.BigEndian.Uint64(b))
+	if r.end-r.off < 8 {
+		r.short(8)
+		return 0
 	}
-	return 0
+	r.off += 8
+	return int64(binary.BigEndian.Uint64(r.buf[r.off-8:]))
 }
 
 // Float64 reads eight bytes of IEEE 754.
@@ -151,6 +165,10 @@ func (r *Reader) Varlong() int64 {
 }
 
 func (r *Reader) uvarint(maxBytes int) uint64 {
+	if r.off < r.end && r.buf[r.off] < 0x80 { // nearly all of them
+		r.off++
+		return uint64(r.buf[r.off-1])
+	}
 	var v uint64
 	for i := range min(maxBytes, r.end-r.off) {
 		b := r.buf[r.off+i]
@@ -208,9 +226,10 @@ func (r *Reader) Tags(dst Tags) Tags { return r.tags(dst, true) }
 // tags is Tags in a flexible version and nothing in others.
 func (r *Reader) tags(dst Tags, flexible bool) Tags {
 	dst = dst[:0]
-	for range r.tagCount(flexible) {
+	n := r.tagCount(flexible)
+	for range n {
 		id, outer := r.beginTag()
-		dst = r.keepTag(dst, id)
+		dst = r.keepTag(dst, id, n)
 		r.endTag(outer)
 	}
 	return dst
@@ -332,10 +351,15 @@ func (r *Reader) endTag(outer int) {
 	r.end = outer
 }
 
-// keepTag keeps the tagged field that beginTag opened, whose meaning this version does not know.
-func (r *Reader) keepTag(tags Tags, id uint32) Tags {
+// keepTag keeps the tagged field that beginTag opened, whose meaning this version does not know. The
+// struct has n tagged fields in all: room for so many is made at once, since growing by appends would
+// allocate a multiple of what is charged.
+func (r *Reader) keepTag(tags Tags, id uint32, n int) Tags {
 	data := r.span(r.Remaining())
-	if r.err != nil || !r.charge(1, tagSize) {
+	if len(tags) == 0 && r.charge(n, tagSize) {
+		tags = slices.Grow(tags, n)
+	}
+	if r.err != nil {
 		return tags
 	}
 	return append(tags, Tag{ID: id, Data: data})
@@ -351,10 +375,11 @@ func (r *Reader) checkVersion(message string, version, lo, hi int16) bool {
 }
 
 // pointee allocates what a nullable struct points to.
+// It is never nil, so that decoders run on after a fault.
 func pointee[T any](r *Reader) *T {
-	v := new(T)
-	r.charge(1, int(unsafe.Sizeof(*v)))
-	return v
+	var v T
+	r.charge(1, int(unsafe.Sizeof(v)))
+	return &v
 }
 
 // array reads a count and returns s with that many elements, or nil for null. Elements that s already
@@ -397,8 +422,9 @@ func (r *Reader) int16s(s []int16, flexible, nullable bool) []int16 {
 
 func (r *Reader) int32s(s []int32, flexible, nullable bool) []int32 {
 	s = array(r, s, flexible, nullable, 4)
-	for i := range s {
-		s[i] = r.Int32()
+	b := r.span(4 * len(s))
+	for i := range len(b) / 4 {
+		s[i] = int32(binary.BigEndian.Uint32(b[4*i:]))
 	}
 	return s
 }

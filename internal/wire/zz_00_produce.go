@@ -168,7 +168,8 @@ func (m *ProduceResponse) Decode(r *Reader, version int16) {
 		m.Responses[i].decode(r, version)
 	}
 	m.ThrottleTimeMs = r.Int32()
-	for range r.tagCount(flexible) {
+	n := r.tagCount(flexible)
+	for range n {
 		id, outer := r.beginTag()
 		switch {
 		case id == 0 && version >= 10:
@@ -177,7 +178,7 @@ func (m *ProduceResponse) Decode(r *Reader, version int16) {
 				m.NodeEndpoints[i].decode(r, version)
 			}
 		default:
-			m.UnknownTags = r.keepTag(m.UnknownTags, id)
+			m.UnknownTags = r.keepTag(m.UnknownTags, id, n)
 		}
 		r.endTag(outer)
 	}
@@ -304,13 +305,14 @@ func (m *PartitionProduceResponse) decode(r *Reader, version int16) {
 		}
 		m.ErrorMessage = r.name(flexible, true)
 	}
-	for range r.tagCount(flexible) {
+	n := r.tagCount(flexible)
+	for range n {
 		id, outer := r.beginTag()
 		switch {
 		case id == 0 && version >= 10:
 			m.CurrentLeader.decode(r, version)
 		default:
-			m.UnknownTags = r.keepTag(m.UnknownTags, id)
+			m.UnknownTags = r.keepTag(m.UnknownTags, id, n)
 		}
 		r.endTag(outer)
 	}

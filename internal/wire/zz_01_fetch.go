@@ -70,7 +70,8 @@ func (m *FetchRequest) Decode(r *Reader, version int16) {
 	if version >= 11 {
 		m.RackID = r.name(flexible, false)
 	}
-	for range r.tagCount(flexible) {
+	n := r.tagCount(flexible)
+	for range n {
 		id, outer := r.beginTag()
 		switch {
 		case id == 0:
@@ -78,7 +79,7 @@ func (m *FetchRequest) Decode(r *Reader, version int16) {
 		case id == 1 && version >= 15:
 			m.ReplicaState.decode(r, version)
 		default:
-			m.UnknownTags = r.keepTag(m.UnknownTags, id)
+			m.UnknownTags = r.keepTag(m.UnknownTags, id, n)
 		}
 		r.endTag(outer)
 	}
@@ -263,7 +264,8 @@ func (m *FetchRequestFetchPartition) decode(r *Reader, version int16) {
 		m.LogStartOffset = r.Int64()
 	}
 	m.PartitionMaxBytes = r.Int32()
-	for range r.tagCount(flexible) {
+	n := r.tagCount(flexible)
+	for range n {
 		id, outer := r.beginTag()
 		switch {
 		case id == 0 && version >= 17:
@@ -271,7 +273,7 @@ func (m *FetchRequestFetchPartition) decode(r *Reader, version int16) {
 		case id == 1 && version >= 18:
 			m.HighWatermark = r.Int64()
 		default:
-			m.UnknownTags = r.keepTag(m.UnknownTags, id)
+			m.UnknownTags = r.keepTag(m.UnknownTags, id, n)
 		}
 		r.endTag(outer)
 	}
@@ -385,7 +387,8 @@ func (m *FetchResponse) Decode(r *Reader, version int16) {
 	for i := range m.Responses {
 		m.Responses[i].decode(r, version)
 	}
-	for range r.tagCount(flexible) {
+	n := r.tagCount(flexible)
+	for range n {
 		id, outer := r.beginTag()
 		switch {
 		case id == 0 && version >= 16:
@@ -394,7 +397,7 @@ func (m *FetchResponse) Decode(r *Reader, version int16) {
 				m.NodeEndpoints[i].decode(r, version)
 			}
 		default:
-			m.UnknownTags = r.keepTag(m.UnknownTags, id)
+			m.UnknownTags = r.keepTag(m.UnknownTags, id, n)
 		}
 		r.endTag(outer)
 	}
@@ -536,7 +539,8 @@ func (m *FetchResponsePartitionData) decode(r *Reader, version int16) {
 		m.PreferredReadReplica = r.Int32()
 	}
 	m.Records = r.records(flexible, true)
-	for range r.tagCount(flexible) {
+	n := r.tagCount(flexible)
+	for range n {
 		id, outer := r.beginTag()
 		switch {
 		case id == 0:
@@ -546,7 +550,7 @@ func (m *FetchResponsePartitionData) decode(r *Reader, version int16) {
 		case id == 2:
 			m.SnapshotID.decode(r, version)
 		default:
-			m.UnknownTags = r.keepTag(m.UnknownTags, id)
+			m.UnknownTags = r.keepTag(m.UnknownTags, id, n)
 		}
 		r.endTag(outer)
 	}

@@ -102,7 +102,8 @@ func (m *APIVersionsResponse) Decode(r *Reader, version int16) {
 	if version >= 1 {
 		m.ThrottleTimeMs = r.Int32()
 	}
-	for range r.tagCount(flexible) {
+	n := r.tagCount(flexible)
+	for range n {
 		id, outer := r.beginTag()
 		switch {
 		case id == 0:
@@ -120,7 +121,7 @@ func (m *APIVersionsResponse) Decode(r *Reader, version int16) {
 		case id == 3:
 			m.ZkMigrationReady = r.Bool()
 		default:
-			m.UnknownTags = r.keepTag(m.UnknownTags, id)
+			m.UnknownTags = r.keepTag(m.UnknownTags, id, n)
 		}
 		r.endTag(outer)
 	}

@@ -261,13 +261,14 @@ func (m *CreatableTopicResult) decode(r *Reader, version int16) {
 			m.Configs[i].decode(r, version)
 		}
 	}
-	for range r.tagCount(flexible) {
+	n := r.tagCount(flexible)
+	for range n {
 		id, outer := r.beginTag()
 		switch {
 		case id == 0:
 			m.TopicConfigErrorCode = kafkaerr.Code(r.Int16())
 		default:
-			m.UnknownTags = r.keepTag(m.UnknownTags, id)
+			m.UnknownTags = r.keepTag(m.UnknownTags, id, n)
 		}
 		r.endTag(outer)
 	}

@@ -77,13 +77,14 @@ func (m *OffsetCommitValue) Decode(r *Reader, version int16) {
 	if version == 1 {
 		m.ExpireTimestamp = r.Int64()
 	}
-	for range r.tagCount(flexible) {
+	n := r.tagCount(flexible)
+	for range n {
 		id, outer := r.beginTag()
 		switch {
 		case id == 0:
 			m.TopicID = r.UUID()
 		default:
-			m.UnknownTags = r.keepTag(m.UnknownTags, id)
+			m.UnknownTags = r.keepTag(m.UnknownTags, id, n)
 		}
 		r.endTag(outer)
 	}

@@ -311,7 +311,7 @@ func (e *emitter) decodeBody(s *structDef) string {
 	case len(tagged) == 0:
 		b.WriteString("m.UnknownTags = r.tags(m.UnknownTags, flexible)\n")
 	default:
-		b.WriteString("for range r.tagCount(flexible) {\nid, outer := r.beginTag()\nswitch {\n")
+		b.WriteString("n := r.tagCount(flexible)\nfor range n {\nid, outer := r.beginTag()\nswitch {\n")
 		for _, f := range tagged {
 			condition := fmt.Sprintf("id == %d", f.tag)
 			if in := f.versions.within(flexibleOf(e.message, s)); in != "" {
@@ -319,7 +319,7 @@ func (e *emitter) decodeBody(s *structDef) string {
 			}
 			fmt.Fprintf(&b, "case %s:\n%s", condition, e.decodeField(f))
 		}
-		b.WriteString("default:\nm.UnknownTags = r.keepTag(m.UnknownTags, id)\n}\nr.endTag(outer)\n}\n")
+		b.WriteString("default:\nm.UnknownTags = r.keepTag(m.UnknownTags, id, n)\n}\nr.endTag(outer)\n}\n")
 	}
 	return b.String()
 }

@@ -1,0 +1,42 @@
+package configdef
+
+// topicKeys are the keys of one topic.
+func topicKeys() []Key {
+	return []Key{
+		listKey("cleanup.policy", "delete", "What happens to old segments: delete, compact, both, or (empty) neither.").bound(oneOf("compact", "delete")).from("log.cleanup.policy"),
+		intKey("compression.gzip.level", "-1", "Level at which gzip compresses, where compression.type is gzip; -1 is its default.").bound(gzipLevel()).from("compression.gzip.level"),
+		intKey("compression.lz4.level", "9", "Level at which lz4 compresses, where compression.type is lz4.").bound(between(1, 17)).from("compression.lz4.level"),
+		stringKey("compression.type", "producer", "Codec that batches are stored with; producer keeps the producer's.").bound(oneOf("uncompressed", "zstd", "lz4", "snappy", "gzip", "producer")).from("compression.type"),
+		intKey("compression.zstd.level", "3", "Level at which zstd compresses, where compression.type is zstd.").bound(between(-131072, 22)).from("compression.zstd.level"),
+		longKey("delete.retention.ms", "86400000", "How long compaction keeps tombstones and transaction markers.").bound(atLeast(0)).from("log.cleaner.delete.retention.ms"),
+		longKey("file.delete.delay.ms", "60000", "How long a deleted segment's files stay on disk.").bound(atLeast(0)).from("log.segment.delete.delay.ms"),
+		longKey("flush.messages", "9223372036854775807", "Records after which the log is flushed to disk.").bound(atLeast(1)).from("log.flush.interval.messages"),
+		longKey("flush.ms", "9223372036854775807", "Age of the oldest unflushed record at which the log is flushed to disk.").bound(atLeast(0)).from("log.flush.interval.ms").from("log.flush.scheduler.interval.ms"),
+		listKey("follower.replication.throttled.replicas", "", "Replicas whose fetching is throttled, as partition:broker, or * for all.").bound(throttledReplicas()).noEffect(noQuotas),
+		intKey("index.interval.bytes", "4096", "Bytes of log between two index entries.").bound(atLeast(0)).from("log.index.interval.bytes"),
+		intKey("internal.segment.bytes", unset, "Segment size in Kafka's own tests.").internal().noEffect(noTestKeys),
+		listKey("leader.replication.throttled.replicas", "", "Replicas whose leader throttles what it sends, as partition:broker, or * for all.").bound(throttledReplicas()).noEffect(noQuotas),
+		longKey("local.retention.bytes", "-2", "Local size above which segments already copied to remote storage leave the disk.").bound(atLeast(-2)).from("log.local.retention.bytes").noEffect(noRemoteStorage),
+		longKey("local.retention.ms", "-2", "Age at which a segment already copied to remote storage leaves the local disk.").bound(atLeast(-2)).from("log.local.retention.ms").noEffect(noRemoteStorage),
+		longKey("max.compaction.lag.ms", "9223372036854775807", "Age at which an uncompacted record makes its partition due for compaction.").bound(atLeast(1)).from("log.cleaner.max.compaction.lag.ms"),
+		intKey("max.message.bytes", "1048588", "Largest record batch, as it is stored.").bound(atLeast(0)).from("message.max.bytes"),
+		longKey("message.timestamp.after.max.ms", "3600000", "How far a producer's timestamp may lie after the broker's clock.").bound(atLeast(0)).from("log.message.timestamp.after.max.ms"),
+		longKey("message.timestamp.before.max.ms", "9223372036854775807", "How far a producer's timestamp may lie before the broker's clock.").bound(atLeast(0)).from("log.message.timestamp.before.max.ms"),
+		stringKey("message.timestamp.type", "CreateTime", "Whether record timestamps are the producer's (CreateTime) or the broker's (LogAppendTime).").bound(oneOf("CreateTime", "LogAppendTime")).from("log.message.timestamp.type"),
+		doubleKey("min.cleanable.dirty.ratio", "0.5", "Share of uncompacted bytes at which the log is worth compacting.").bound(between(0, 1)).from("log.cleaner.min.cleanable.ratio"),
+		longKey("min.compaction.lag.ms", "0", "Age below which a record is never compacted away.").bound(atLeast(0)).from("log.cleaner.min.compaction.lag.ms"),
+		intKey("min.insync.replicas", "1", "Replicas that must hold a write before acks=all is answered.").bound(atLeast(1)).from("min.insync.replicas"),
+		boolKey("preallocate", "false", "Whether a new segment's file is allocated in full.").from("log.preallocate"),
+		boolKey("remote.log.copy.disable", "false", "Whether no more segments are copied to remote storage.").noEffect(noRemoteStorage),
+		boolKey("remote.log.delete.on.disable", "false", "Whether remote segments are deleted when remote storage is turned off.").noEffect(noRemoteStorage),
+		boolKey("remote.storage.enable", "false", "Whether segments of this topic may be moved to remote storage.").noEffect(noRemoteStorage),
+		longKey("retention.bytes", "-1", "Size of a partition above which its oldest segments are deleted; -1 means no limit.").from("log.retention.bytes"),
+		longKey("retention.ms", "604800000", "Age at which a segment may be deleted; -1 means never.").bound(atLeast(-1)).from("log.retention.ms").fromIn(Minutes, "log.retention.minutes").fromIn(Hours, "log.retention.hours"),
+		intKey("segment.bytes", "1073741824", "Size at which a segment is closed and a new one begun.").bound(atLeast(1048576)).from("log.segment.bytes"),
+		intKey("segment.index.bytes", "10485760", "Largest offset or time index of a segment; a full one rolls the segment.").bound(atLeast(4)).from("log.index.size.max.bytes"),
+		longKey("segment.jitter.ms", "0", "Largest random amount taken off segment.ms so that segments do not all roll at once.").bound(atLeast(0)).from("log.roll.jitter.ms").fromIn(Hours, "log.roll.jitter.hours"),
+		longKey("segment.ms", "604800000", "Age at which a segment is closed even if it is not full.").bound(atLeast(1)).from("log.roll.ms").fromIn(Hours, "log.roll.hours"),
+		boolKey("unclean.leader.election.enable", "false", "Whether a replica that is not in sync may become leader as a last resort.").from("unclean.leader.election.enable"),
+		stringKey("write.caching", "auto", "Whether a write is acknowledged from the page cache (true), after its flush (false), or after its flush only while one replica holds it (auto).").bound(oneOf("auto", "true", "false")).from("log.write.caching").own(),
+	}
+}
