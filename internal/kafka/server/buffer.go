@@ -48,13 +48,18 @@ func classFor(n int) int {
 	return firstLarge + bits.Len(uint(max(n-classSlack, 512<<10+1)-1)>>18)
 }
 
-// classWithin returns the largest class of at most n bytes, the smallest one if there is none.
+// classWithin returns the largest class of at most n bytes, what is on top of a round size not counted; the
+// smallest one if there is none.
 func classWithin(n int) int {
-	class := classFor(n)
-	if class > smallestClass && classSize(class) > n {
-		class--
+	switch {
+	case n < 16<<10:
+		return 0
+	case n < 64<<10:
+		return 1
+	case n < 256<<10:
+		return 2
 	}
-	return class
+	return min(firstLarge+bits.Len(uint(n)>>18)-1, classes-1)
 }
 
 // buffer holds request bytes. The reader and every frame that lies in it hold a reference; the last

@@ -18,7 +18,6 @@ type outbox struct {
 	checked  int // requests when full last looked at the clock
 
 	pieces []wire.Piece
-	writes []netx.Piece
 	writer netx.PieceWriter
 }
 
@@ -62,11 +61,7 @@ func (o *outbox) full(s *Server) bool {
 func (o *outbox) writeTo(conn net.Conn) error {
 	o.pieces = o.w.Pieces(o.pieces[:0])
 	o.putSizes()
-	o.writes = o.writes[:0]
-	for _, p := range o.pieces {
-		o.writes = append(o.writes, netx.Piece{Bytes: p.Bytes, Region: p.Region})
-	}
-	_, err := o.writer.Write(conn, o.writes)
+	_, err := o.writer.Write(conn, o.pieces)
 	return err
 }
 
@@ -114,8 +109,7 @@ func (s *Server) returnOutbox(o *outbox) {
 		return
 	}
 	clear(o.pieces)
-	clear(o.writes)
 	o.requests, o.starts, o.began, o.checked = o.requests[:0], o.starts[:0], 0, 0
-	o.pieces, o.writes = o.pieces[:0], o.writes[:0]
+	o.pieces = o.pieces[:0]
 	s.outboxes.Put(o)
 }

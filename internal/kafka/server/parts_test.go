@@ -25,11 +25,16 @@ func TestClassFor_IsTheSmallestThatFits(t *testing.T) {
 			t.Errorf("class %d for %d, want %d", got, size+1, class+1)
 		}
 	}
-	for n := range 10_000 {
-		n *= 1000
+	round := func(class int) int { return server.ClassSize(class) / (256 << 10) * (256 << 10) }
+	for n := 256 << 10; n < 1<<30; n = n*5/4 + 1 {
 		class := server.ClassWithin(n)
-		if size := server.ClassSize(class); size > n && class > 0 || server.ClassSize(class+1) <= n {
-			t.Fatalf("class of %d bytes is not the largest within %d", size, n)
+		if round(class) > n || round(class+1) <= n {
+			t.Errorf("class of %d bytes is not the largest within %d", round(class), n)
+		}
+	}
+	for n, want := range map[int]int{0: 0, 16<<10 - 1: 0, 16 << 10: 1, 64 << 10: 2, 256<<10 - 1: 2, 1 << 40: server.Classes - 1} {
+		if got := server.ClassWithin(n); got != want {
+			t.Errorf("class %d within %d, want %d", got, n, want)
 		}
 	}
 	if got := server.ClassSize(server.Classes - 1); got < 1<<31 {
