@@ -17,7 +17,7 @@ import (
 // Principal is who a connection speaks for, as in "User:alice".
 type Principal struct{ Type, Name string }
 
-// Anonymous is the principal of a listener that does not authenticate.
+// anonymous is the principal of a listener that does not authenticate.
 var anonymous = Principal{Type: "User", Name: "ANONYMOUS"}
 
 // String returns the principal as Kafka writes it.
