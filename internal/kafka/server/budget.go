@@ -1,0 +1,160 @@
+package server
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"github.com/walser-io/walser/internal/invariants"
+	"github.com/walser-io/walser/internal/xsync"
+)
+
+// budget bounds the bytes of all buffers that hold request bytes, over all connections. Large buffers
+// may use all of it but the reserve; small ones (64 KiB and less) may use everything, so frames of
+// ordinary size are served while large ones wait.
+type budget struct {
+	total   int64
+	reserve int64
+
+	used    atomic.Int64
+	large   atomic.Int64 // the part of used that large buffers take
+	waiting atomic.Int32 // waiters in both queues; discharge looks here first
+
+	mu struct {
+		xsync.Mutex
+		small, large []*budgetWaiter // in order of arrival
+		lastShed     time.Time
+	}
+}
+
+// budgetWaiter is one reader that waits for bytes. granted is closed once they have been charged to it.
+type budgetWaiter struct {
+	n       int64
+	granted chan struct{}
+}
+
+// newBudget returns a budget of total bytes of which large buffers may not use the reserve.
+func newBudget(total, reserve int64) *budget {
+	return &budget{total: total, reserve: reserve}
+}
+
+// tryCharge takes n bytes if they are there and nobody has waited for longer.
+func (b *budget) tryCharge(n int64, large bool) bool {
+	if b.waiting.Load() > 0 {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if len(*b.queueLocked(large)) > 0 {
+			return false
+		}
+	}
+	return b.take(n, large)
+}
+
+// take takes n bytes if they are there.
+func (b *budget) take(n int64, large bool) bool {
+	if large && b.large.Add(n) > b.total-b.reserve {
+		b.large.Add(-n)
+		return false
+	}
+	if b.used.Add(n) > b.total {
+		b.used.Add(-n)
+		if large {
+			b.large.Add(-n)
+		}
+		return false
+	}
+	return true
+}
+
+// charge takes n bytes, waiting for them. After each patience it calls shed, which is to close a
+// connection that holds much and sends little; shed calls of several waiters are one patience apart.
+// It returns ctx's cause when ctx ends first.
+func (b *budget) charge(ctx context.Context, n int64, large bool, patience time.Duration, shed func()) error {
+	w := &budgetWaiter{n: n, granted: make(chan struct{})}
+	b.mu.Lock()
+	queue := b.queueLocked(large)
+	*queue = append(*queue, w)
+	b.waiting.Add(1)
+	b.grantLocked() // what was discharged between the caller's try and the registration
+	b.mu.Unlock()
+
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	for {
+		select {
+		case <-w.granted:
+			return nil
+		case <-ctx.Done():
+			b.leave(w, large)
+			return context.Cause(ctx)
+		case <-timer.C:
+			if b.mayShed(patience) {
+				shed()
+			}
+			timer.Reset(patience)
+		}
+	}
+}
+
+// discharge gives n bytes back and serves those who wait.
+func (b *budget) discharge(n int64, large bool) {
+	if large {
+		b.large.Add(-n)
+	}
+	left := b.used.Add(-n)
+	invariants.Assertf(left >= 0, "budget discharged %d bytes too many", -left)
+	if b.waiting.Load() > 0 {
+		b.mu.Lock()
+		b.grantLocked()
+		b.mu.Unlock()
+	}
+}
+
+// mayShed says whether a patience has passed since it last said so.
+func (b *budget) mayShed(patience time.Duration) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := time.Now()
+	if now.Sub(b.mu.lastShed) < patience {
+		return false
+	}
+	b.mu.lastShed = now
+	return true
+}
+
+// leave takes the waiter out of its queue, and gives back what it was granted meanwhile.
+func (b *budget) leave(w *budgetWaiter, large bool) {
+	b.mu.Lock()
+	queue := b.queueLocked(large)
+	for i, other := range *queue {
+		if other == w {
+			*queue = append((*queue)[:i], (*queue)[i+1:]...)
+			b.waiting.Add(-1)
+			b.grantLocked() // the one behind it may need less
+			b.mu.Unlock()
+			return
+		}
+	}
+	b.mu.Unlock()
+	b.discharge(w.n, large)
+}
+
+// grantLocked charges for the waiters at the heads of the queues while there is room, small ones first.
+func (b *budget) grantLocked() {
+	for _, large := range [...]bool{false, true} {
+		queue := b.queueLocked(large)
+		for len(*queue) > 0 && b.take((*queue)[0].n, large) {
+			close((*queue)[0].granted)
+			(*queue)[0] = nil
+			*queue = (*queue)[1:]
+			b.waiting.Add(-1)
+		}
+	}
+}
+
+func (b *budget) queueLocked(large bool) *[]*budgetWaiter {
+	if large {
+		return &b.mu.large
+	}
+	return &b.mu.small
+}

@@ -1,0 +1,288 @@
+package server
+
+import (
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"github.com/walser-io/walser/internal/wire"
+)
+
+// step is what the pump does next.
+type step int8
+
+const (
+	stepRest   step = iota // nothing to do: give the token back
+	stepEncode             // the oldest request in flight is answered
+	stepStart              // the next request may start
+	stepFlush              // write what is encoded
+	stepClose              // the oldest request closes the connection
+	stepHangUp             // the peer has gone and nothing is left that could be done
+	stepDrain              // the server drains and nothing is in flight
+)
+
+// Answers are written when nothing more can be started, and earlier when one of these is reached: what is
+// held in memory stays small, and a fast answer does not wait for slow requests behind it.
+const (
+	flushBytes = 256 << 10
+	flushAfter = 500 * time.Microsecond
+)
+
+// pump serves requests and sends answers until there is nothing to do. The caller holds the token
+// (mu.pumping), and pump gives it back.
+func (c *Conn) pump() {
+	for {
+		what, r := c.nextStep()
+		switch what {
+		case stepStart:
+			c.serve(r)
+		case stepEncode:
+			c.encode(r)
+		case stepFlush:
+			c.flush()
+		case stepClose:
+			c.kill(r.fault)
+			r.abandon()
+		case stepHangUp:
+			c.kill(errHangUp)
+		case stepDrain:
+			c.kill(errShutdown)
+		case stepRest:
+			return
+		}
+	}
+}
+
+// nextStep decides what the pump does next, and gives the token back where that is nothing.
+func (c *Conn) nextStep() (step, *Request) {
+	flushable := c.out != nil
+	full := flushable && c.out.full(c.srv)
+
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	m := &c.mu
+	if full || flushable && m.dead {
+		return stepFlush, nil // which, on a dead connection, lets go of what would have been sent
+	}
+	if r := m.ring.oldest(); r != nil && r.answered {
+		if r.verdict == answerByClosing && flushable {
+			return stepFlush, nil
+		}
+		m.ring.pop()
+		c.offerRoomLocked()
+		if r.verdict == answerByClosing {
+			return stepClose, r
+		}
+		return stepEncode, r
+	}
+	if r := m.ring.next(); r != nil && c.mayStartLocked(r) {
+		m.ring.started++
+		m.readAhead -= r.frameBytes
+		c.offerRoomLocked()
+		r.started, r.handling = true, true
+		return stepStart, r
+	}
+	switch {
+	case flushable:
+		return stepFlush, nil
+	case m.dead:
+	case m.eof:
+		return stepHangUp, nil
+	case c.srv.draining.Load() && m.ring.oldest() == nil:
+		return stepDrain, nil
+	}
+	m.pumping = false
+	if m.idle != nil {
+		close(m.idle)
+		m.idle = nil
+	}
+	return stepRest, nil
+}
+
+// mayStartLocked says whether r, the oldest request that has not been started, may start now.
+func (c *Conn) mayStartLocked(r *Request) bool {
+	m := &c.mu
+	switch {
+	case m.dead, c.srv.draining.Load():
+		return false
+	case m.mutedUntil != 0 && c.srv.now() < m.mutedUntil:
+		return false
+	case c.srv.gated.Load() && !c.listener.Ungated && !r.passesGate():
+		return false
+	}
+	ahead := m.ring.oldest()
+	return ahead == nil || r.order() == Pipelined && ahead.order() == Pipelined
+}
+
+// order returns what the request may overlap with; one that closes the connection waits for all others.
+func (r *Request) order() Order {
+	if r.api == nil {
+		return Barrier
+	}
+	return r.api.Order
+}
+
+// passesGate says whether the request is served before the node knows the cluster: ApiVersions up to v2,
+// which carries no finalised features, and newer than ours, which gets no more than our range.
+func (r *Request) passesGate() bool {
+	if r.fault != nil {
+		return true
+	}
+	switch r.Header.Key {
+	case wire.KeyAPIVersions:
+		return r.Header.Version <= 2 || r.Header.Version > r.api.Max
+	case wire.KeySaslHandshake, wire.KeySaslAuthenticate:
+		return true
+	}
+	return false
+}
+
+// offerRoomLocked wakes the reader if it waits for room that is there now.
+func (c *Conn) offerRoomLocked() {
+	if c.mu.roomWanted && c.hasRoomLocked() {
+		c.mu.roomWanted = false
+		select {
+		case c.room <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (c *Conn) isDead() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.mu.dead
+}
+
+// serve decodes one request and runs its handler.
+func (c *Conn) serve(r *Request) {
+	outcome, panicked := c.handle(r)
+
+	c.mu.Lock()
+	r.handling = false
+	r.answered = r.answered || panicked
+	answered, dead := r.answered, c.mu.dead
+	c.mu.Unlock()
+	switch {
+	case panicked && !dead:
+		c.kill(errHandlerPanic)
+	case dead && answered:
+		r.abandon()
+	case !dead && !answered && outcome == Done:
+		r.CloseConnection(fmt.Errorf("%v v%d: %w", r.Header.Key, r.Header.Version, errUnanswered))
+	}
+}
+
+// handle runs the handler, and says whether it panicked.
+func (c *Conn) handle(r *Request) (outcome Outcome, panicked bool) {
+	defer func() {
+		if v := recover(); v != nil {
+			panicked = true
+			c.srv.metrics.panics.Inc()
+			c.srv.log.Error("handler panicked", "api", r.Header.Key, "version", r.Header.Version,
+				"client", r.clientID, "peer", c.remote, "panic", v, "stack", string(debug.Stack()))
+		}
+	}()
+	if r.fault != nil {
+		r.CloseConnection(r.fault)
+		return Done, false
+	}
+	if err := c.decode(r); err != nil {
+		r.CloseConnection(&requestError{key: r.Header.Key, version: r.Header.Version, err: err})
+		return Done, false
+	}
+	return r.api.Handle(r), false
+}
+
+// decode fills the request from its frame.
+func (c *Conn) decode(r *Request) error {
+	d := &c.dec
+	defer d.Reset(nil)
+	d.Reset(r.frame)
+	r.Header.Decode(d)
+	if err := d.Err(); err != nil {
+		return fmt.Errorf("%w: header: %w", errMalformed, err)
+	}
+	r.clientID = c.intern(r.Header.ClientID)
+	if !r.api.serves(r.Header.Version) {
+		return nil // ApiVersions only: its handler answers without looking at the body
+	}
+	if err := wire.DecodeRequest(d, r.Body, r.Header.Version); err != nil {
+		return fmt.Errorf("%w: %w", errMalformed, err)
+	}
+	return nil
+}
+
+// encode adds the answer of a request to what is to be sent. It runs in the order of arrival.
+func (c *Conn) encode(r *Request) {
+	if r.throttle > 0 {
+		c.mute(r.throttle)
+	}
+	if r.verdict == answerNothing {
+		c.srv.metrics.served(r, c.srv.now())
+		r.sent()
+		r.recycle()
+		return
+	}
+	if c.out == nil {
+		c.out = c.srv.takeOutbox()
+	}
+	if err := c.tryEncode(r); err != nil {
+		c.kill(err)
+		r.abandon()
+	}
+}
+
+// tryEncode fills the reply if that is still to be done, and encodes it.
+func (c *Conn) tryEncode(r *Request) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = errHandlerPanic
+			c.srv.metrics.panics.Inc()
+			c.srv.log.Error("reply panicked", "api", r.Header.Key, "version", r.Header.Version,
+				"client", r.clientID, "peer", c.remote, "panic", v, "stack", string(debug.Stack()))
+		}
+	}()
+	if r.collect != nil {
+		r.reply = r.Response()
+		r.collect(r.reply)
+	}
+	if err := c.out.add(r); err != nil {
+		c.srv.log.Error("reply does not encode", "api", r.Header.Key, "version", r.Header.Version,
+			"client", r.clientID, "peer", c.remote, "err", err)
+		return fmt.Errorf("encode reply to %v v%d: %w", r.Header.Key, r.Header.Version, err)
+	}
+	r.ReleaseFrame()
+	return nil
+}
+
+// flush writes what is encoded with one call and lets go of it.
+func (c *Conn) flush() {
+	out := c.out
+	c.out = nil
+	if !c.isDead() {
+		now := c.srv.now()
+		c.writeBytes.Store(int64(out.size()))
+		c.writeSince.Store(int64(now))
+		c.checkWithin(now, c.srv.cfg.WriteTimeout)
+		err := out.writeTo(c.conn)
+		c.writeSince.Store(0)
+		now = c.srv.now()
+		c.lastActive.Store(int64(now))
+		if err != nil {
+			c.kill(fmt.Errorf("write: %w", err))
+		} else {
+			c.srv.metrics.sent(out, now)
+		}
+	}
+	c.srv.returnOutbox(out)
+}
+
+// mute holds back the connection's next requests for d (KIP-219).
+func (c *Conn) mute(d time.Duration) {
+	until := c.srv.now() + d
+	c.mu.Lock()
+	c.mu.mutedUntil = max(until, c.mu.mutedUntil)
+	c.mu.Unlock()
+	c.srv.deadlines.Schedule(c.srv.epoch.Add(until), func(time.Time) { c.wake() })
+}

@@ -1,0 +1,15 @@
+//go:build !unix
+
+package server
+
+import "net"
+
+// poller is what no connection has on this platform: a reader waits with a small buffer.
+type poller interface {
+	Read(f func(fd uintptr) (done bool)) error
+}
+
+func newPoller(net.Conn) poller { return nil }
+
+// readFD is not called: there is no poller.
+func readFD(uintptr, []byte) (n int, again bool, err error) { panic("unreachable") }

@@ -1,0 +1,43 @@
+//go:build unix
+
+package server
+
+import (
+	"net"
+	"syscall"
+)
+
+// poller runs a function whenever a connection may be readable, until it says that it is done.
+type poller interface {
+	Read(f func(fd uintptr) (done bool)) error
+}
+
+// newPoller returns the poller of a plain TCP connection, nil for any other: TLS holds a buffer of its
+// own, and memory has no descriptor.
+func newPoller(conn net.Conn) poller {
+	tcp, ok := conn.(*net.TCPConn)
+	if !ok {
+		return nil
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return nil // closed already, which the first read says too
+	}
+	return raw
+}
+
+// readFD reads what is there. again says that nothing is.
+func readFD(fd uintptr, p []byte) (n int, again bool, err error) {
+	for {
+		n, err = syscall.Read(int(fd), p)
+		switch err {
+		case nil:
+			return n, false, nil
+		case syscall.EINTR:
+		case syscall.EAGAIN:
+			return 0, true, nil
+		default:
+			return 0, false, err
+		}
+	}
+}
