@@ -1,0 +1,391 @@
+package storage
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/walser-io/walser/internal/record"
+	"github.com/walser-io/walser/internal/storage/checkpoint"
+	"github.com/walser-io/walser/internal/storage/epoch"
+	"github.com/walser-io/walser/internal/storage/producerstate"
+	"github.com/walser-io/walser/internal/storage/segment"
+	"github.com/walser-io/walser/internal/vfs"
+)
+
+// tailCheck is how much of a segment's end is verified by checksum after a mere end of the process: the
+// page cache has every write that returned, and only the one that did not may be cut off.
+const tailCheck = 1 << 20
+
+// Recover reads a log that Manager.Open found on disk, and repairs it as far as the last process left it
+// in doubt; until it returns nil the log serves nothing. It may take a while; as many run at once as
+// RecoveryThreads says, others wait until ctx ends. ErrWrongTopicID where the directory belongs to
+// another incarnation of the topic. Called again it does nothing.
+func (l *Log) Recover(ctx context.Context) error {
+	if l.ready.Load() {
+		return nil
+	}
+	select {
+	case l.dir.openings <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-l.dir.openings }()
+	done := l.takeTurn()
+	defer done()
+	if l.ready.Load() {
+		return nil
+	}
+	if l.isClosed() {
+		return fmt.Errorf("%w: %s", ErrClosed, l.tp)
+	}
+	if err := l.dir.Err(); err != nil {
+		return err
+	}
+	l.dir.mu.Lock()
+	f := l.dir.mu.found[l.tp]
+	l.dir.mu.Unlock()
+	if err := l.load(f); err != nil {
+		err = fmt.Errorf("recover the log of %s: %w", l.tp, err)
+		switch {
+		case errors.Is(err, ErrWrongTopicID):
+			return err
+		case isNoSpace(err):
+			return fmt.Errorf("%w: %w", ErrNoSpace, err)
+		}
+		return l.dir.fail(err)
+	}
+	l.dir.metrics.recoveredLogs.Inc()
+	l.dir.mu.Lock()
+	delete(l.dir.mu.found, l.tp)
+	l.dir.mu.logs[l.tp] = l
+	l.dir.mu.Unlock()
+	l.ready.Store(true)
+	return nil
+}
+
+func (l *Log) load(f foundLog) error {
+	l.savedRecoveryPoint.Store(f.recoveryPoint)
+	files, err := l.listFiles()
+	if err != nil {
+		return err
+	}
+	if err := l.loadMetadata(len(files.logs) > 0 && f.recoveryPoint > 0); err != nil {
+		return err
+	}
+	l.snapshots = files.snapshots
+	if err := l.loadEpochs(f.recoveryPoint); err != nil {
+		return err
+	}
+	segs, from, recovered, err := l.recoverSegments(files.logs, f.recoveryPoint)
+	if err != nil {
+		return err
+	}
+	end := f.logStart
+	if len(segs) > 0 {
+		end = max(end, segs[len(segs)-1].State().Next)
+		l.segments.Store(&segs)
+	}
+	start := f.logStart
+	if len(segs) > 0 {
+		start = max(start, segs[0].Base())
+	}
+	start = min(start, end)
+	l.start.Store(start)
+	l.end.Store(end)
+	l.trimEpochs(start, end)
+
+	// A snapshot past the end belongs to records that are lost: with new records at those offsets it
+	// would lie.
+	if err := l.removeSnapshots(func(offset int64) bool { return offset > end }); err != nil {
+		return err
+	}
+	table, err := l.replayProducers(segs, from, end)
+	if err != nil {
+		return err
+	}
+	l.mu.producers = *table
+	l.flushed.Store(min(f.recoveryPoint, end))
+	if l.dir.start == startClean {
+		l.flushed.Store(end)
+	}
+	if err := l.settle(segs, recovered, f.recoveryPoint); err != nil {
+		return err
+	}
+	hw := min(max(f.highWatermark, start), end)
+	l.highWatermark.Store(hw)
+	l.mu.producers.HighWatermarkMoved(hw)
+	l.stableLocked()
+	l.checkInvariantsLocked()
+	return nil
+}
+
+// settle makes the recovered state durable after a power loss: a record that is served must not be gone
+// after the next one, and what was cut off must not come back.
+func (l *Log) settle(segs []*segment.Segment, recovered int64, recoveryPoint int64) error {
+	for _, seg := range segs {
+		if seg.State().Next <= recoveryPoint || l.dir.start == startClean {
+			seg.TrustIndex()
+		}
+	}
+	if l.dir.start != startClean {
+		l.newNames.Store(true)
+		l.metadataSynced = false
+	}
+	if l.dir.start != startCrashed || recovered == 0 && l.end.Load() <= recoveryPoint {
+		return nil
+	}
+	if l.end.Load() == 0 {
+		return nil
+	}
+	_, err := l.flush()
+	return err
+}
+
+// partitionFiles is what a partition's directory holds.
+type partitionFiles struct {
+	logs      []logFile // ascending
+	snapshots []int64   // ascending
+}
+
+type logFile struct {
+	base, size int64
+	txns       bool // it has a transaction index
+}
+
+// listFiles lists the directory and removes what an interrupted delete or write left there.
+func (l *Log) listFiles() (partitionFiles, error) {
+	fsys := l.dir.fs
+	entries, err := fsys.ReadDir(l.path)
+	if err != nil {
+		return partitionFiles{}, err
+	}
+	var files partitionFiles
+	snapshots := map[int64]struct{}{}
+	var indexes []string
+	for _, e := range entries {
+		name := e.Name()
+		if strings.HasSuffix(name, segment.DeletedSuffix) || strings.HasSuffix(name, vfs.TempSuffix) {
+			if err := fsys.Remove(filepath.Join(l.path, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return files, err
+			}
+			continue
+		}
+		base, suffix, ok := parseFileName(name)
+		if !ok {
+			continue
+		}
+		switch suffix {
+		case segment.LogSuffix:
+			info, err := e.Info()
+			if err != nil {
+				return files, err
+			}
+			files.logs = append(files.logs, logFile{base: base, size: info.Size()})
+		case snapshotSuffix, windowsSuffix:
+			snapshots[base] = struct{}{}
+		case segment.IndexSuffix, segment.TimeIndexSuffix, segment.TxnIndexSuffix:
+			indexes = append(indexes, name)
+		}
+	}
+	slices.SortFunc(files.logs, func(a, b logFile) int { return cmp.Compare(a.base, b.base) })
+	for offset := range snapshots {
+		files.snapshots = append(files.snapshots, offset)
+	}
+	slices.Sort(files.snapshots)
+	for _, name := range indexes {
+		base, suffix, _ := parseFileName(name)
+		if i, ok := slices.BinarySearchFunc(files.logs, base, func(f logFile, base int64) int { return cmp.Compare(f.base, base) }); ok {
+			files.logs[i].txns = files.logs[i].txns || suffix == segment.TxnIndexSuffix
+			continue
+		}
+		// An index without its log would be taken for that of a segment with the same base, later.
+		if err := fsys.Remove(filepath.Join(l.path, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return files, err
+		}
+	}
+	return files, nil
+}
+
+// parseFileName takes "00000000000000000042.log" apart.
+func parseFileName(name string) (base int64, suffix string, ok bool) {
+	const digits = 20
+	if len(name) <= digits || name[digits] != '.' {
+		return 0, "", false
+	}
+	base, err := strconv.ParseInt(name[:digits], 10, 64)
+	return base, name[digits:], err == nil && base >= 0
+}
+
+// loadMetadata compares partition.metadata with the topic that is asked for. A file that is missing or
+// torn names no topic: that happens to a directory whose first flush never finished, which may be taken;
+// where the directory has flushed records, it is refused.
+func (l *Log) loadMetadata(hasFlushed bool) error {
+	raw, err := vfs.ReadFile(l.dir.fs, filepath.Join(l.path, checkpoint.PartitionMetadataFile))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	id, decodeErr := checkpoint.DecodePartitionMetadata(raw)
+	switch {
+	case err == nil && decodeErr == nil && l.topicID.IsZero():
+		l.topicID = id
+	case err == nil && decodeErr == nil && id != l.topicID:
+		return fmt.Errorf("%w: %s holds topic id %v, want %v", ErrWrongTopicID, l.path, id, l.topicID)
+	case err != nil || decodeErr != nil:
+		if hasFlushed {
+			return fmt.Errorf("%w: %s has no readable %s: %w", ErrWrongTopicID, l.path, checkpoint.PartitionMetadataFile, errors.Join(err, decodeErr))
+		}
+		return l.createDirectory()
+	}
+	l.metadataSaved = true
+	l.metadataSynced = true
+	return nil
+}
+
+// loadEpochs reads the leader epochs of the records below the recovery point; those above are found in
+// the records. A file that cannot be read makes recovery begin at the start of the log.
+func (l *Log) loadEpochs(recoveryPoint int64) error {
+	raw, err := vfs.ReadFile(l.dir.fs, filepath.Join(l.path, epoch.FileName))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	cache, decodeErr := epoch.Decode(raw)
+	if err != nil || decodeErr != nil {
+		l.epochs.version = 1 // write it anew
+		return nil
+	}
+	if l.dir.start != startClean {
+		// What the file says past the recovery point may be older than the records there.
+		cache.TruncateFromEnd(max(recoveryPoint, 1))
+	}
+	l.epochs.cache = cache
+	return nil
+}
+
+// recoverSegments opens the segments: trusted below the recovery point, read again above it, and cut at
+// the first batch that is not sound or does not follow. It returns the offset from which on headers were
+// read, and how many bytes above it were read or cut.
+func (l *Log) recoverSegments(logs []logFile, recoveryPoint int64) (segs []*segment.Segment, from, recovered int64, err error) {
+	cfg := l.config.Load()
+	from = recoveryPoint
+	if _, known := l.epochs.cache.Latest(); !known {
+		from = 0 // the epochs are lost: every header is read again
+	}
+	checkFrom := int64(0)
+	switch l.dir.start {
+	case startKilled:
+		checkFrom = -tailCheck
+	case startClean:
+		checkFrom = math.MaxInt64
+	}
+	lastEpoch := int32(-1)
+	for i, f := range logs {
+		last := i == len(logs)-1
+		seg := segment.Open(l.dir.files, l.path, f.base, f.base, f.size)
+		if !last && logs[i+1].base <= from {
+			seg = segment.Open(l.dir.files, l.path, f.base, logs[i+1].base, f.size)
+			if f.txns {
+				if err := seg.LoadAborted(); err != nil {
+					return nil, 0, 0, err
+				}
+			}
+			segs = append(segs, seg)
+			continue
+		}
+		got, err := seg.Recover(segment.Recovery{
+			From: from, CheckFrom: checkFrom, MinEpoch: lastEpoch, IndexIntervalBytes: cfg.IndexIntervalBytes,
+			Visit: func(h record.Batch) {
+				if latest, ok := l.epochs.cache.Latest(); !ok || h.PartitionLeaderEpoch() > latest.Epoch {
+					l.epochs.cache.Assign(h.PartitionLeaderEpoch(), h.BaseOffset())
+					l.epochs.version++
+				}
+			},
+		})
+		if err != nil {
+			return nil, 0, 0, err
+		}
+		lastEpoch = got.LastEpoch
+		segs = append(segs, seg)
+		recovered += got.Cut
+		if got.Next > from {
+			recovered += got.Size
+		}
+		if got.Cut > 0 {
+			l.dir.metrics.cutBytes.Add(float64(got.Cut))
+			l.dir.logger.Warn("log cut at its first bad batch", "topic", l.tp.Topic, "partition", l.tp.Partition,
+				"segment", f.base, "end", got.Next, "bytes", got.Cut, "err", got.Damage)
+		}
+		// A segment is rolled at its end. If the next one begins elsewhere, records between were lost:
+		// what follows is no continuation. Below the recovery point compaction leaves such gaps.
+		if last || got.Cut == 0 && (got.Next == logs[i+1].base || logs[i+1].base <= recoveryPoint) {
+			if last {
+				break
+			}
+			seg.Seal()
+			if err := seg.FlushIndex(); err != nil {
+				return nil, 0, 0, err
+			}
+			continue
+		}
+		for _, lost := range logs[i+1:] {
+			l.dir.metrics.cutBytes.Add(float64(lost.size))
+			recovered += max(lost.size, 1)
+			l.dir.logger.Warn("segment dropped after lost records", "topic", l.tp.Topic, "partition", l.tp.Partition, "segment", lost.base, "end", got.Next)
+			if err := l.removeSegmentFiles(lost.base); err != nil {
+				return nil, 0, 0, err
+			}
+		}
+		break
+	}
+	return segs, from, recovered, nil
+}
+
+func (l *Log) removeSegmentFiles(base int64) error {
+	l.newNames.Store(true)
+	for _, suffix := range []string{segment.IndexSuffix, segment.TimeIndexSuffix, segment.TxnIndexSuffix, segment.LogSuffix} {
+		if err := l.dir.fs.Remove(filepath.Join(l.path, segment.FileName(base, suffix))); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// replayProducers rebuilds the producer state at end: the newest snapshot at or below from, and the
+// headers from there on. Aborted transactions that end at or above from are noted in their segment; those
+// below stand in its index.
+func (l *Log) replayProducers(segs []*segment.Segment, from, end int64) (*producerstate.Table, error) {
+	if len(segs) == 0 {
+		return &producerstate.Table{}, nil
+	}
+	table, at, err := l.loadSnapshot(segs[0].Base(), min(from, end))
+	if err != nil {
+		return nil, err
+	}
+	l.mu.sinceSnap = 0
+	for i := floor(segs, at); i < len(segs); i++ {
+		seg := segs[i]
+		known := seg.LastAborted()
+		err := seg.Replay(at, func(b record.Batch) {
+			if b.LastOffset() < at || b.LastOffset() >= end {
+				return
+			}
+			l.mu.sinceSnap += int64(b.Size())
+			into := seg
+			if b.LastOffset() <= known {
+				into = nil
+			}
+			applyProducer(table, b, into)
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return table, nil
+}

@@ -1,0 +1,418 @@
+package segment
+
+import (
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"io/fs"
+
+	"github.com/walser-io/walser/internal/record"
+	"github.com/walser-io/walser/internal/vfs"
+)
+
+// Recovery says how a segment that may be damaged is read again.
+type Recovery struct {
+	// From is the offset from which on data may be damaged. Everything below is trusted, as far as an
+	// index entry that fits its batch shows where it lies.
+	From int64
+	// CheckFrom is the position from which on checksums are verified; before it a batch must only have a
+	// sound header. A negative position counts from the end of the file.
+	CheckFrom int64
+	// MinEpoch is the leader epoch of the batch before From; epochs never decrease in a log.
+	MinEpoch int32
+	// IndexIntervalBytes is how far apart the rebuilt index entries are.
+	IndexIntervalBytes int32
+	// Visit sees the header of each batch from the place where reading began; it may be below From.
+	Visit func(header record.Batch)
+}
+
+// Recovered is what Recover found.
+type Recovered struct {
+	State
+	LastEpoch int32
+	// Cut is how many bytes were cut off. Damage says why, nil if the file ended where a batch did.
+	Cut    int64
+	Damage error
+}
+
+// scanBuffer is what a scan that verifies checksums reads at once.
+const scanBuffer = 256 << 10
+
+// Recover reads the segment from its last trusted place on, cuts it at the first batch that is not
+// sound, and builds the indexes of what it read. It syncs nothing. An error is one of the disk.
+func (s *Segment) Recover(r Recovery) (Recovered, error) {
+	h, err := s.Acquire()
+	if err != nil {
+		return Recovered{}, err
+	}
+	defer h.Release()
+	size, err := h.File.Size()
+	if err != nil {
+		return Recovered{}, fmt.Errorf("recover segment %d: %w", s.base, err)
+	}
+	if r.CheckFrom < 0 {
+		r.CheckFrom = max(0, size+r.CheckFrom)
+	}
+	start, err := s.trust(h, size, r.From)
+	if err != nil {
+		return Recovered{}, err
+	}
+	found := Recovered{State: State{start.position, start.next}, LastEpoch: r.MinEpoch}
+	sc := scanner{f: h.File, size: size, buf: make([]byte, min(scanBuffer, size-start.position))}
+	for found.Size < size {
+		header, p, err := sc.batch(found.Size, found.Size >= r.CheckFrom)
+		if err == nil {
+			err = follows(header, p, found, s.base)
+		}
+		if errors.Is(err, ErrCorrupt) {
+			found.Damage = err
+			break
+		}
+		if err != nil {
+			return Recovered{}, s.wrap(err)
+		}
+		s.mu.Lock()
+		s.noteBatchLocked(header, p.Position, r.IndexIntervalBytes)
+		s.mu.size = p.End()
+		s.mu.Unlock()
+		found.Size, found.Next, found.LastEpoch = p.End(), p.LastOffset+1, header.PartitionLeaderEpoch()
+		if r.Visit != nil {
+			r.Visit(header)
+		}
+	}
+	found.Cut = size - found.Size
+	if found.Cut > 0 {
+		if err := h.File.Truncate(found.Size); err != nil {
+			return Recovered{}, fmt.Errorf("cut segment %d at its first bad batch: %w", s.base, err)
+		}
+	}
+	return found, nil
+}
+
+func follows(b record.Batch, p Position, found Recovered, base int64) error {
+	switch {
+	case p.BaseOffset < found.Next:
+		return fmt.Errorf("%w: base offset %d at position %d after offset %d", ErrCorrupt, p.BaseOffset, p.Position, found.Next-1)
+	case p.LastOffset-base > 1<<31-1:
+		return fmt.Errorf("%w: offset %d is too far from the segment's base %d", ErrCorrupt, p.LastOffset, base)
+	case b.PartitionLeaderEpoch() < found.LastEpoch:
+		// What another leader wrote there earlier, which a lost truncation brought back.
+		return fmt.Errorf("%w: leader epoch %d at position %d after epoch %d", ErrCorrupt, b.PartitionLeaderEpoch(), p.Position, found.LastEpoch)
+	}
+	return nil
+}
+
+type trusted struct {
+	position, next int64
+}
+
+// trust finds the last batch below from that an index entry points to, loads the state up to it, and
+// drops the index entries from there on, in memory and in the files.
+func (s *Segment) trust(h *Handle, size, from int64) (trusted, error) {
+	t := trusted{next: s.base}
+	w := s.files.walker(h.File, size)
+	defer w.done()
+
+	s.mu.Lock()
+	s.mu.index, s.mu.times = sparse[OffsetEntry]{unknown: true}, sparse[TimeEntry]{unknown: true}
+	s.mu.aborted, s.mu.txnsFiled = nil, 0
+	s.mu.hint = OffsetEntry{}
+	s.mu.Unlock()
+
+	indexed := 0 // entries of N.index that are kept
+	raw, err := readIndex(s.files.fs, s.path(IndexSuffix))
+	if err != nil {
+		return t, err
+	}
+	entries := len(raw) / offsetEntrySize
+	entry := func(i int) OffsetEntry { return offsetEntry(raw[i*offsetEntrySize:], s.base) }
+	// The entry must point below from, and be sound; damage near the end is the likely one.
+	for indexed = entries; indexed > 0; indexed-- {
+		e := entry(indexed - 1)
+		if e.Offset >= from {
+			continue
+		}
+		if p, err := w.at(e.Position); err == nil && p.LastOffset == e.Offset {
+			t = trusted{e.Position, p.BaseOffset}
+			break
+		}
+	}
+	// The batch the entry points to is read again, and so makes its entry anew.
+	indexed = max(0, indexed-1)
+
+	timed := 0
+	rawTimes, err := readIndex(s.files.fs, s.path(TimeIndexSuffix))
+	if err != nil {
+		return t, err
+	}
+	maxTime, lastTime := TimeEntry{-1, s.base}, int64(-1)
+	for timed = min(len(rawTimes)/timeEntrySize, entries+1); timed > 0; timed-- {
+		e := timeEntry(rawTimes[(timed-1)*timeEntrySize:], s.base)
+		if e.Offset >= t.next {
+			continue
+		}
+		p, ok, err := s.locateFrom(w, e.Offset, raw[:indexed*offsetEntrySize], size)
+		if err != nil {
+			return t, err
+		}
+		if ok && p.LastOffset == e.Offset && p.MaxTime == e.Timestamp {
+			maxTime, lastTime = e, e.Timestamp
+			break
+		}
+	}
+	// Between the last time entry and the place reading begins at there may be larger timestamps, whose
+	// entries were lost or not due yet.
+	gapFrom := int64(0)
+	if timed > 0 {
+		p, _, err := s.locateFrom(w, maxTime.Offset, raw[:indexed*offsetEntrySize], size)
+		if err != nil {
+			return t, err
+		}
+		gapFrom = p.Position
+	}
+	firstTime := int64(-1)
+	if size >= HeaderSize && t.position > 0 {
+		if p, err := w.at(0); err == nil {
+			firstTime = p.MaxTime
+		}
+	}
+	for at := gapFrom; at < t.position; {
+		p, err := w.at(at)
+		if errors.Is(err, ErrCorrupt) {
+			// Trusted data that is not sound: read everything again.
+			t, indexed, timed = trusted{next: s.base}, 0, 0
+			maxTime, lastTime, firstTime = TimeEntry{-1, s.base}, -1, -1
+			break
+		}
+		if err != nil {
+			return t, s.wrap(err)
+		}
+		if p.MaxTime > maxTime.Timestamp {
+			maxTime = TimeEntry{p.MaxTime, p.LastOffset}
+		}
+		at = p.End()
+	}
+
+	rawTxns, err := readIndex(s.files.fs, s.path(TxnIndexSuffix))
+	if err != nil {
+		return t, err
+	}
+	aborted := decodeTxnIndex(rawTxns, s.base) // those from `from` on are found again by Replay
+	for len(aborted) > 0 && aborted[len(aborted)-1].LastOffset >= from {
+		aborted = aborted[:len(aborted)-1]
+	}
+
+	if err := s.cutIndexes(indexed, len(raw), timed, len(rawTimes), len(aborted), len(rawTxns)); err != nil {
+		return t, err
+	}
+	sinceIndex := int64(0)
+	if indexed > 0 {
+		sinceIndex = t.position - entry(indexed-1).Position
+	} else {
+		sinceIndex = t.position
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mu.index, s.mu.times = sparse[OffsetEntry]{filed: indexed}, sparse[TimeEntry]{filed: timed}
+	s.mu.lastTime, s.mu.maxTime, s.mu.timeKnown, s.mu.firstTime = lastTime, maxTime, true, firstTime
+	s.mu.aborted, s.mu.txnsFiled = aborted, len(aborted)
+	s.mu.sinceIndex = int32(min(sinceIndex, 1<<31-1))
+	s.mu.size, s.mu.next = t.position, t.next
+	return t, nil
+}
+
+// locateFrom is Locate over an index in memory, for a segment that is being recovered. A place that is
+// not sound is "not found".
+func (s *Segment) locateFrom(w *walker, offset int64, index []byte, size int64) (Position, bool, error) {
+	at := int64(0)
+	for i := len(index) / offsetEntrySize; i > 0; i-- {
+		e := offsetEntry(index[(i-1)*offsetEntrySize:], s.base)
+		if e.Offset > offset {
+			continue
+		}
+		if p, err := w.at(e.Position); err == nil && p.LastOffset == e.Offset {
+			at = e.Position
+		}
+		break
+	}
+	for at < size {
+		p, err := w.at(at)
+		if errors.Is(err, ErrCorrupt) {
+			return Position{}, false, nil
+		}
+		if err != nil {
+			return Position{}, false, s.wrap(err)
+		}
+		if p.LastOffset >= offset {
+			return p, true, nil
+		}
+		at = p.End()
+	}
+	return Position{}, false, nil
+}
+
+// cutIndexes drops what is not kept from the index files.
+func (s *Segment) cutIndexes(index, indexBytes, times, timesBytes, txns, txnBytes int) error {
+	for _, cut := range []struct {
+		suffix     string
+		keep, have int
+	}{
+		{IndexSuffix, index * offsetEntrySize, indexBytes},
+		{TimeIndexSuffix, times * timeEntrySize, timesBytes},
+		{TxnIndexSuffix, txns * txnEntrySize, txnBytes},
+	} {
+		if cut.keep == cut.have {
+			continue
+		}
+		if err := s.cutIndex(cut.suffix, int64(cut.keep)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func readIndex(fsys vfs.FS, name string) ([]byte, error) {
+	raw, err := vfs.ReadFile(fsys, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read index: %w", err)
+	}
+	return raw, nil
+}
+
+// castagnoli is read only.
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// scanner reads whole batches one after the other.
+type scanner struct {
+	f     vfs.File
+	size  int64
+	buf   []byte
+	start int64
+	n     int
+}
+
+// batch reads the header of the batch at position and, if check is set, verifies its checksum.
+func (sc *scanner) batch(position int64, check bool) (record.Batch, Position, error) {
+	if sc.size-position < HeaderSize {
+		return nil, Position{}, fmt.Errorf("%w: %d bytes at position %d are no batch header", ErrCorrupt, sc.size-position, position)
+	}
+	raw, err := sc.bytes(position, HeaderSize)
+	if err != nil {
+		return nil, Position{}, err
+	}
+	header := record.Batch(raw)
+	p, err := parseHeader(header, position, sc.size)
+	if err != nil || !check {
+		return header, p, err
+	}
+	if p.Size <= int64(len(sc.buf)) {
+		raw, err := sc.bytes(position, int(p.Size))
+		if err != nil {
+			return nil, Position{}, err
+		}
+		if !record.Batch(raw).CheckCRC() {
+			return nil, Position{}, errChecksum(p)
+		}
+		return record.Batch(raw[:HeaderSize]), p, nil
+	}
+	header = record.Batch(append(make([]byte, 0, HeaderSize), header...))
+	const checkedFrom = 21 // the checksum covers what follows it: attributes and on
+	crc := uint32(0)
+	for at := position + checkedFrom; at < p.End(); {
+		raw, err := sc.bytes(at, int(min(p.End()-at, int64(len(sc.buf)))))
+		if err != nil {
+			return nil, Position{}, err
+		}
+		crc = crc32.Update(crc, castagnoli, raw)
+		at += int64(len(raw))
+	}
+	if crc != header.CRC() {
+		return nil, Position{}, errChecksum(p)
+	}
+	return header, p, nil
+}
+
+func errChecksum(p Position) error {
+	return fmt.Errorf("%w: checksum of the batch at position %d, offsets %d to %d", ErrCorrupt, p.Position, p.BaseOffset, p.LastOffset)
+}
+
+// bytes returns n bytes at position, n at most len(buf), valid until the next call.
+func (sc *scanner) bytes(position int64, n int) ([]byte, error) {
+	if position < sc.start || position+int64(n) > sc.start+int64(sc.n) {
+		// A header alone of a batch that is skipped: do not read all of the batch for it.
+		want := int64(len(sc.buf))
+		if n == HeaderSize && position >= sc.start+int64(sc.n)+walkBuffer {
+			want = walkBuffer
+		}
+		want = min(max(want, int64(n)), int64(len(sc.buf)), sc.size-position)
+		got, err := sc.f.ReadAt(sc.buf[:want], position)
+		if int64(got) < want {
+			if err == nil || err == io.EOF {
+				err = fmt.Errorf("%w: %d bytes at position %d, want %d", ErrCorrupt, got, position, want)
+			}
+			return nil, err
+		}
+		sc.start, sc.n = position, got
+	}
+	return sc.buf[position-sc.start:][:n], nil
+}
+
+// Replay shows visit the batches from the one that holds offset on: headers, and control batches whole.
+func (s *Segment) Replay(offset int64, visit func(record.Batch)) error {
+	h, err := s.Acquire()
+	if err != nil {
+		return err
+	}
+	defer h.Release()
+	st := s.State()
+	at := int64(0)
+	if offset > s.base {
+		p, ok, err := s.Locate(h, st, offset)
+		if err != nil || !ok {
+			return err
+		}
+		at = p.Position
+	}
+	sc := scanner{f: h.File, size: st.Size, buf: make([]byte, min(scanBuffer, st.Size-at))}
+	for at < st.Size {
+		b, p, err := sc.batch(at, false)
+		if err != nil {
+			return s.wrap(err)
+		}
+		if b.IsControl() && p.Size <= int64(len(sc.buf)) {
+			if b, err = sc.bytes(at, int(p.Size)); err != nil {
+				return s.wrap(err)
+			}
+		}
+		visit(b)
+		at = p.End()
+	}
+	return nil
+}
+
+// LastAborted returns the marker's offset of the newest entry of the transaction index, -1 if there is none.
+func (s *Segment) LastAborted() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n := len(s.mu.aborted); n > 0 {
+		return s.mu.aborted[n-1].LastOffset
+	}
+	return -1
+}
+
+// LoadAborted reads the transaction index of a segment that was opened sealed.
+func (s *Segment) LoadAborted() error {
+	raw, err := readIndex(s.files.fs, s.path(TxnIndexSuffix))
+	if err != nil {
+		return err
+	}
+	aborted := decodeTxnIndex(raw, s.base)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mu.aborted, s.mu.txnsFiled = aborted, len(aborted)
+	return nil
+}
