@@ -27,6 +27,8 @@ type Dir struct {
 	logger        *slog.Logger
 	metrics       *metrics
 	scratch       *scratch
+	inflate       *inflaters
+	deletes       *deletions // the manager's
 	wall          func() time.Time
 	syncThreads   int
 	snapshotBytes int64

@@ -17,10 +17,11 @@ import (
 // One goroutine at a time calls it for a log. An error is one of the disk; the flushed offset stays.
 func (l *Log) flush() (moved bool, err error) {
 	l.mu.Lock()
-	end, truncations, records := l.end.Load(), l.mu.truncations, l.mu.unflushed
+	end, truncations, records := l.end.Load(), l.truncations.Load(), l.mu.unflushed
 	segs := l.list()
 	l.mu.Unlock()
 	flushed := l.flushed.Load()
+	cut := l.cut.Swap(false)
 
 	// From the newest back to the first that holds something unflushed or whose indexes are not synced.
 	// Errors of a segment that retention deleted meanwhile are nobody's loss.
@@ -28,10 +29,12 @@ func (l *Log) flush() (moved bool, err error) {
 		seg := segs[i]
 		active := i == len(segs)-1
 		if seg.State().Next <= flushed && (active || seg.IndexSynced()) {
-			if active {
+			if !active {
+				break
+			}
+			if !cut {
 				continue
 			}
-			break
 		}
 		// The records, and the file's size with them: what FlushedOffset promises.
 		err := seg.Sync()
@@ -42,7 +45,7 @@ func (l *Log) flush() (moved bool, err error) {
 			return false, err
 		}
 	}
-	if end > 0 && l.newNames.Swap(false) {
+	if len(segs) > 0 && l.newNames.Swap(false) {
 		if err := l.syncNames(); err != nil {
 			return false, err
 		}
@@ -52,7 +55,7 @@ func (l *Log) flush() (moved bool, err error) {
 	defer l.mu.Unlock()
 	l.mu.unflushed -= min(records, l.mu.unflushed)
 	// What was cut off and written anew since then was not synced.
-	if l.mu.truncations != truncations || end <= l.flushed.Load() {
+	if l.truncations.Load() != truncations || end <= l.flushed.Load() {
 		return false, nil
 	}
 	l.flushed.Store(end)
@@ -136,7 +139,7 @@ type preparedPoint struct {
 // offset that it returns.
 func (l *Log) prepareRecoveryPoint() (preparedPoint, error) {
 	l.mu.Lock()
-	p := preparedPoint{l.flushed.Load(), l.mu.truncations}
+	p := preparedPoint{l.flushed.Load(), l.truncations.Load()}
 	l.mu.Unlock()
 	if p.offset == l.savedRecoveryPoint.Load() || len(l.list()) == 0 {
 		return p, nil
@@ -151,7 +154,7 @@ func (l *Log) prepareRecoveryPoint() (preparedPoint, error) {
 func (l *Log) recoveryPoint(p preparedPoint) int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.mu.truncations == p.truncations {
+	if l.truncations.Load() == p.truncations {
 		return min(p.offset, l.flushed.Load())
 	}
 	return min(l.savedRecoveryPoint.Load(), l.flushed.Load())

@@ -39,6 +39,11 @@ type Log struct {
 	// newNames says that a file or directory was created, renamed or removed which must be durable
 	// before the flushed offset may pass what depends on it. It is set before that is visible.
 	newNames atomic.Bool
+	// cut says that the active segment was cut and not synced since: what was cut off must not come back
+	// behind a flush, or a clean shutdown.
+	cut atomic.Bool
+	// truncations counts what may make bytes that were read, or are being flushed, another history's.
+	truncations atomic.Uint64
 
 	// turn is a token, not a lock: it is held across IO by design.
 	turn chan struct{}
@@ -58,7 +63,6 @@ type Log struct {
 		busy        bool // a roll or truncation is under way: appends wait for the turn
 		rollNext    bool // the active segment takes no more: readers may hold what stood past its end
 		producers   producerstate.Table
-		truncations uint64
 		unflushed   int64 // records appended since the last flush, for flush.messages
 		sinceSnap   int64 // bytes appended since the last producer snapshot
 	}

@@ -91,7 +91,7 @@ func Open(deps Deps, cfg ManagerConfig) (*Manager, error) {
 func (m *Manager) openDir(path string) (*Dir, error) {
 	d := &Dir{
 		path: path, fs: m.deps.FS, files: m.files, logger: m.deps.Logger, metrics: m.metrics,
-		scratch: &scratch{}, wall: m.deps.Wall, syncThreads: m.cfg.SyncThreads, snapshotBytes: m.cfg.SnapshotBytes,
+		scratch: &scratch{}, inflate: &inflaters{}, deletes: &m.deletes, wall: m.deps.Wall, syncThreads: m.cfg.SyncThreads, snapshotBytes: m.cfg.SnapshotBytes,
 		openings: m.openings, wake: make(chan struct{}, 1), checkpointing: make(chan struct{}, 1),
 	}
 	d.mu.logs = map[model.TopicPartition]*Log{}
@@ -496,7 +496,7 @@ func (m *Manager) runCheckpoints(ctx context.Context, d *Dir) {
 // queueDirty queues every log that holds something unflushed, so that the recovery point moves.
 func (d *Dir) queueDirty() {
 	for _, l := range d.openLogs() {
-		if l.flushed.Load() < l.end.Load() || l.newNames.Load() && l.end.Load() > 0 {
+		if l.flushed.Load() < l.end.Load() || l.newNames.Load() && len(l.list()) > 0 {
 			d.Queue(l)
 		}
 	}
@@ -600,7 +600,7 @@ func (l *Log) prepareShutdown() error {
 	active := segs[len(segs)-1]
 	l.mu.Lock()
 	l.mu.closed = true
-	dirty := l.mu.sinceSnap > 0
+	dirty := l.mu.sinceSnap > 0 || l.cut.Load()
 	snapshot := l.snapshotLocked()
 	l.mu.Unlock()
 	if !dirty {

@@ -71,27 +71,37 @@ func (l *Log) Read(offset int64, maxBytes int, minOne bool, upTo int64) (Slice, 
 		if err := l.Err(); err != nil {
 			return Slice{}, err
 		}
+		truncations := l.truncations.Load()
 		// One look at the end: an append that comes later is not part of this read (KAFKA-9835).
 		end, start := l.end.Load(), l.start.Load()
 		if offset < start || offset > end {
 			return Slice{}, fmt.Errorf("%w: %s: %d is not in %d to %d", ErrOffsetOutOfRange, l.tp, offset, start, end)
 		}
 		upTo = min(upTo, end)
+		before := l.segments.Load()
 		segs := l.list()
 		if offset >= upTo || len(segs) == 0 {
 			return Slice{FirstOffset: offset}, nil
 		}
 		slice, err := l.readFrom(segs[floor(segs, offset):], offset, maxBytes, minOne, upTo)
-		if err == nil {
-			return slice, nil
-		}
-		if now := l.list(); len(now) > 0 && len(segs) > 0 && &now[0] != &segs[0] || l.end.Load() < end {
-			continue // segments were deleted or truncated meanwhile: look again
-		}
-		if errors.Is(err, fs.ErrClosed) {
+		if l.truncations.Load() != truncations {
+			// Truncate counts before it looks who holds the file: either it sees this slice, or this sees
+			// the count.
+			slice.Release()
 			continue
 		}
-		return Slice{}, err
+		if err != nil && l.segments.Load() != before {
+			continue // segments were deleted meanwhile: look again
+		}
+		if err != nil && !errors.Is(err, fs.ErrClosed) {
+			if now := l.Err(); now != nil {
+				return Slice{}, now
+			}
+			if l.isClosed() {
+				return Slice{}, fmt.Errorf("%w: %s", ErrClosed, l.tp)
+			}
+		}
+		return slice, err
 	}
 }
 

@@ -137,8 +137,9 @@ func (l *Log) settle(segs []*segment.Segment, recovered int64, recoveryPoint int
 	}
 	if l.dir.start != startClean {
 		l.newNames.Store(true)
-		l.metadataSynced = false
 	}
+	// After a kill nobody knows whether the last truncation was synced.
+	l.cut.Store(recovered > 0 || l.dir.start == startKilled)
 	if l.dir.start != startCrashed || recovered == 0 && l.end.Load() <= recoveryPoint {
 		return nil
 	}
@@ -245,7 +246,7 @@ func (l *Log) loadMetadata(hasFlushed bool) error {
 		return l.createDirectory()
 	}
 	l.metadataSaved = true
-	l.metadataSynced = true
+	l.metadataSynced = hasFlushed
 	return nil
 }
 

@@ -2,8 +2,144 @@ package storage
 
 import (
 	"context"
+	"fmt"
 	"time"
+
+	"github.com/walser-io/walser/internal/storage/segment"
 )
+
+// DeleteRecords moves the start offset forward to before, durably: records below it are not read any
+// more, and segments wholly below it go at the next retention check. ErrOffsetOutOfRange past the high
+// watermark; an offset at or before the start changes nothing.
+func (l *Log) DeleteRecords(before int64) error {
+	l.mu.Lock()
+	if err := l.usableLocked(); err != nil {
+		l.mu.Unlock()
+		return err
+	}
+	start, hw := l.start.Load(), l.highWatermark.Load()
+	if before <= start || before > hw {
+		l.mu.Unlock()
+		if before > hw {
+			return fmt.Errorf("%w: %s: delete records before %d, the high watermark is %d", ErrOffsetOutOfRange, l.tp, before, hw)
+		}
+		return nil
+	}
+	l.start.Store(before)
+	l.stableLocked()
+	l.checkInvariantsLocked()
+	l.mu.Unlock()
+	l.trimEpochs(before, l.end.Load()+1)
+	return l.startMoved()
+}
+
+// ApplyRetention deletes the segments at the head of the log that retention.ms, retention.bytes or the
+// start offset give up, and forgets producers that are silent for longer than expirationMs. Nothing at
+// or above the high watermark goes. Segments whose records carry no timestamps are never too old: the
+// times of files decide nothing.
+func (l *Log) ApplyRetention(nowMs, expirationMs int64) error {
+	done := l.takeTurn()
+	defer done()
+	l.mu.Lock()
+	err := l.usableLocked()
+	if err == nil {
+		l.mu.producers.Expire(nowMs, expirationMs)
+	}
+	l.mu.Unlock()
+	segs := l.list()
+	if err != nil || len(segs) == 0 {
+		return err
+	}
+	n, err := l.expired(segs, nowMs)
+	if err != nil {
+		return l.diskError(fmt.Errorf("retention: %w", err))
+	}
+	if n == 0 {
+		return nil
+	}
+	if n == len(segs) {
+		// The active segment goes too: an empty one takes its place.
+		if _, err := l.rollTurn(l.end.Load()); err != nil {
+			return err
+		}
+		segs = l.list()
+	}
+	return l.deleteHead(segs, n)
+}
+
+// expired returns how many segments at the head may go.
+func (l *Log) expired(segs []*segment.Segment, nowMs int64) (n int, err error) {
+	cfg := l.config.Load()
+	start, hw, end := l.start.Load(), l.highWatermark.Load(), l.end.Load()
+	excess := l.Size() - cfg.RetentionBytes
+	for i, seg := range segs {
+		next, size := end, seg.State().Size
+		if i+1 < len(segs) {
+			next = segs[i+1].Base()
+		} else if size == 0 {
+			break
+		}
+		if next > hw {
+			break
+		}
+		gone := next <= start
+		if !gone && cfg.Delete && cfg.RetentionBytes >= 0 && excess-size >= 0 {
+			gone = true
+		}
+		if !gone && cfg.Delete && cfg.RetentionMs >= 0 {
+			largest, err := seg.LargestTimestamp()
+			if err != nil {
+				return 0, err
+			}
+			gone = largest.Timestamp >= 0 && nowMs-largest.Timestamp > cfg.RetentionMs
+		}
+		if !gone {
+			break
+		}
+		excess -= size
+		n = i + 1
+	}
+	return n, nil
+}
+
+// deleteHead takes the first n segments out of the log.
+func (l *Log) deleteHead(segs []*segment.Segment, n int) error {
+	left := segs[n:]
+	base := left[0].Base()
+	l.mu.Lock()
+	l.segments.Store(&left)
+	moved := l.start.Load() < base
+	l.start.Store(max(l.start.Load(), base))
+	l.stableLocked()
+	l.checkInvariantsLocked()
+	l.mu.Unlock()
+	l.trimEpochs(base, l.end.Load()+1)
+	l.newNames.Store(true)
+	if err := l.retire(segs[:n]); err != nil {
+		return l.fail(fmt.Errorf("delete segments below %d: %w", base, err))
+	}
+	// The snapshot at base knows the producers of what is deleted.
+	if err := l.removeSnapshots(func(offset int64) bool { return offset < base }); err != nil {
+		return l.fail(fmt.Errorf("delete segments below %d: %w", base, err))
+	}
+	l.dir.logger.Info("segments deleted", "topic", l.tp.Topic, "partition", l.tp.Partition, "segments", n, "start", l.start.Load())
+	if moved {
+		return l.startMoved()
+	}
+	return nil
+}
+
+// ApplyRetention applies retention to every log. Manager.Run does this; only who does not run it calls this.
+func (m *Manager) ApplyRetention() {
+	nowMs := m.deps.Wall().UnixMilli()
+	for _, d := range m.dirs {
+		for _, l := range d.openLogs() {
+			if err := l.ApplyRetention(nowMs, m.cfg.ProducerExpirationMs); err != nil && !l.isClosed() {
+				d.logger.Warn("retention", "topic", l.tp.Topic, "partition", l.tp.Partition, "err", err)
+			}
+		}
+	}
+}
 
 // runRetention removes what is due and applies retention until ctx ends.
 func (m *Manager) runRetention(ctx context.Context) {
@@ -20,6 +156,7 @@ func (m *Manager) runRetention(ctx context.Context) {
 		case <-m.deletes.changed:
 		case <-due:
 		case <-check.C:
+			m.ApplyRetention()
 		}
 	}
 }

@@ -107,6 +107,31 @@ type trusted struct {
 	position, next int64
 }
 
+// Truncate cuts the segment at position, where the batch begins that would hold offset next. The caller
+// has moved readers away from what is cut, and no append runs.
+func (s *Segment) Truncate(position, next int64, indexIntervalBytes int32) error {
+	if err := s.FlushIndex(); err != nil {
+		return err
+	}
+	h, err := s.Acquire()
+	if err != nil {
+		return err
+	}
+	defer h.Release()
+	if err := h.File.Truncate(position); err != nil {
+		return fmt.Errorf("truncate segment %d: %w", s.base, err)
+	}
+	_, err = s.Recover(Recovery{From: next, CheckFrom: position, MinEpoch: -1, IndexIntervalBytes: indexIntervalBytes})
+	s.indexSynced.Store(false)
+	return err
+}
+
+// InUse says whether someone besides the cache holds the segment's file.
+func (s *Segment) InUse() bool {
+	h := s.handle.Load()
+	return h != nil && h.refs.Load() > 1
+}
+
 // trust finds the last batch below from that an index entry points to, loads the state up to it, and
 // drops the index entries from there on, in memory and in the files.
 func (s *Segment) trust(h *Handle, size, from int64) (trusted, error) {
