@@ -68,9 +68,14 @@ func (l *Log) syncSealed(seg *segment.Segment, next int64) error {
 		return err
 	}
 	// The snapshot taken at the roll: once retention has deleted what lies before it, it alone knows the
-	// producers that wrote there. A truncation may have removed it.
+	// producers that wrote there.
+	return l.syncSnapshot(next)
+}
+
+// syncSnapshot makes the files of a snapshot durable; a truncation may have removed them.
+func (l *Log) syncSnapshot(offset int64) error {
 	for _, suffix := range []string{windowsSuffix, snapshotSuffix} {
-		if err := syncFile(l.dir.fs, l.snapshotPath(next, suffix)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := syncFile(l.dir.fs, l.snapshotPath(offset, suffix)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}

@@ -203,6 +203,7 @@ func (d *Dir) scan(m *Manager) error {
 	if err != nil {
 		return err
 	}
+	d.mu.savedHW, d.mu.savedLS = marks, starts
 	entries, err := d.fs.ReadDir(d.path)
 	if err != nil {
 		return err

@@ -130,7 +130,7 @@ func (l *Log) load(f foundLog) error {
 // settle makes the recovered state durable after a power loss: a record that is served must not be gone
 // after the next one, and what was cut off must not come back.
 func (l *Log) settle(segs []*segment.Segment, recovered int64, recoveryPoint int64) error {
-	for _, seg := range segs {
+	for _, seg := range segs[:max(0, len(segs)-1)] {
 		if seg.State().Next <= recoveryPoint || l.dir.start == startClean {
 			seg.TrustIndex()
 		}
@@ -365,7 +365,7 @@ func (l *Log) replayProducers(segs []*segment.Segment, from, end int64) (*produc
 	if len(segs) == 0 {
 		return &producerstate.Table{}, nil
 	}
-	table, at, err := l.loadSnapshot(segs[0].Base(), min(from, end))
+	table, at, err := l.loadSnapshot(segs[0].Base(), min(max(from, segs[0].Base()), end))
 	if err != nil {
 		return nil, err
 	}

@@ -167,6 +167,7 @@ func (c *FileCache) searchFile(f vfs.File, n, entrySize int, above func(raw []by
 // Seal notes the largest timestamp as the last entry of the time index: the segment takes no more, and
 // retention asks for exactly that entry.
 func (s *Segment) Seal() {
+	s.indexSynced.Store(false)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.mu.timeKnown && s.mu.maxTime.Timestamp > s.mu.lastTime {

@@ -1,0 +1,177 @@
+package storage_test
+
+import (
+	"errors"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"github.com/walser-io/walser/internal/model"
+	"github.com/walser-io/walser/internal/record"
+	"github.com/walser-io/walser/internal/storage"
+	"github.com/walser-io/walser/internal/vfs"
+)
+
+func leaderAppend(epoch int32) storage.LeaderAppend {
+	return storage.LeaderAppend{LeaderEpoch: epoch, NowMs: wallMs}
+}
+
+// A sync that fails takes its directory offline, and only that; what waited for it is never told that it
+// is durable, and no second sync makes it so.
+func TestSync_FailureTakesTheDirectoryOffline(t *testing.T) {
+	var broken atomic.Bool
+	syncs := 0
+	fsys := vfs.NewFaulty(vfs.NewMem(1), func(op vfs.Op) error {
+		if op.Kind == vfs.OpSync && strings.HasPrefix(op.Name, "/a/") && strings.HasSuffix(op.Name, ".log") && broken.Load() {
+			syncs++
+			return syscall.EIO
+		}
+		return nil
+	})
+	m := openManager(t, fsys, "/a", "/b")
+	dirs := m.Dirs()
+	l, err := m.Create(testTP, testTopicID, smallConfig(), dirs[0].ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := m.Create(model.TopicPartition{Topic: "other"}, testTopicID, smallConfig(), dirs[1].ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var flushed []int64
+	var offline []error
+	l.SetHooks(storage.Hooks{Flushed: func(o int64) { flushed = append(flushed, o) }, Offline: func(err error) { offline = append(offline, err) }})
+	for _, l := range []*storage.Log{l, other} {
+		if err := l.Lead(1); err != nil {
+			t.Fatal(err)
+		}
+		appendOne(t, l, batchOf(t, nil, 1, "x"))
+		flush(t, l)
+	}
+	broken.Store(true)
+	appendOne(t, l, batchOf(t, nil, 1, "y"))
+	l.Dir().Queue(l)
+	if err := l.Dir().SyncRound(); !errors.Is(err, storage.ErrOffline) {
+		t.Fatalf("SyncRound = %v, want ErrOffline", err)
+	}
+	broken.Store(false)
+	l.Dir().Queue(l)
+	if err := l.Dir().SyncRound(); !errors.Is(err, storage.ErrOffline) {
+		t.Fatalf("a second SyncRound = %v, want ErrOffline", err)
+	}
+	if l.FlushedOffset() != 1 || len(flushed) != 1 || syncs != 1 {
+		t.Errorf("flushed offset %d, told %v, after %d syncs", l.FlushedOffset(), flushed, syncs)
+	}
+	if len(offline) != 1 || !errors.Is(offline[0], storage.ErrOffline) || !errors.Is(offline[0], syscall.EIO) {
+		t.Errorf("the offline hook was told %v", offline)
+	}
+	if _, err := l.AppendAsLeader([]record.Batch{batchOf(t, nil, 1, "z")}, leaderAppend(1)); !errors.Is(err, storage.ErrOffline) {
+		t.Errorf("an append to the offline directory: %v", err)
+	}
+	if _, err := l.Read(0, 100, true, 1); !errors.Is(err, storage.ErrOffline) {
+		t.Errorf("a read from the offline directory: %v", err)
+	}
+	appendOne(t, other, batchOf(t, nil, 1, "fine"))
+	flush(t, other)
+	if other.FlushedOffset() != 2 {
+		t.Errorf("the other directory flushed up to %d, want 2", other.FlushedOffset())
+	}
+	if infos := m.Dirs(); infos[0].Offline == nil || infos[1].Offline != nil {
+		t.Errorf("directories %+v", infos)
+	}
+	if placed, err := m.Create(model.TopicPartition{Topic: "new"}, testTopicID, smallConfig(), model.UUID{}); err != nil || placed.Dir() != other.Dir() {
+		t.Errorf("a new log went to %v, %v", placed, err)
+	}
+}
+
+// A full disk refuses appends and nothing else; what it half wrote is cut off, and space that comes back
+// is used without a restart.
+func TestFullDisk(t *testing.T) {
+	mem := vfs.NewMem(1)
+	m := openManager(t, mem, "/a")
+	cfg := smallConfig()
+	l := createLog(t, m, cfg)
+	p := &client{id: 5}
+	for range 60 {
+		appendOne(t, l, batchOf(t, p, 100, "some bytes to fill it"))
+	}
+	flush(t, l)
+	l.SetHighWatermark(l.EndOffset())
+	usage, err := mem.Usage("/a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mem.SetCapacity(usage.TotalBytes - usage.FreeBytes)
+	end, sequence := l.EndOffset(), p.seq
+	refused := 0
+	for range 400 { // until the last file's last block is full
+		b := batchOf(t, p, 100, "does it fit?")
+		_, err := l.AppendAsLeader([]record.Batch{b}, leaderAppend(1))
+		if err == nil {
+			end, sequence = l.EndOffset(), p.seq
+			continue
+		}
+		if !errors.Is(err, storage.ErrNoSpace) || errors.Is(err, storage.ErrOffline) {
+			t.Fatalf("an append to a full disk: %v", err)
+		}
+		p.seq = sequence
+		if refused++; refused > 3 {
+			break
+		}
+	}
+	if refused == 0 || l.EndOffset() != end {
+		t.Fatalf("%d appends were refused, the log ends at %d, want %d", refused, l.EndOffset(), end)
+	}
+	if got := readAll(t, l, 500); got[len(got)-1].LastOffset() != end-1 {
+		t.Fatalf("reads end at %d, want %d", got[len(got)-1].LastOffset(), end-1)
+	}
+	l.SetHighWatermark(end)
+	cfg.RetentionBytes = 2000
+	l.SetConfig(cfg)
+	m.ApplyRetention()
+	if l.StartOffset() == 0 {
+		t.Fatal("retention deleted nothing on a full disk")
+	}
+	m.RemoveDue(farFuture)
+	a := appendOne(t, l, batchOf(t, p, 100, "there is space again"))
+	if a.FirstOffset != end {
+		t.Fatalf("the first append after that got offset %d, want %d", a.FirstOffset, end)
+	}
+	flush(t, l)
+	l = recoverLog(t, openManager(t, mem.Crash(vfs.CrashOptions{}), "/a"), cfg)
+	if l.EndOffset() != end+1 {
+		t.Fatalf("after a power loss the log ends at %d, want %d", l.EndOffset(), end+1)
+	}
+	readAll(t, l, 500)
+}
+
+// A write that falls short and cannot be cut back leaves a file of unknown content: that log goes offline.
+func TestAppend_ShortWriteThatCannotBeCutBack(t *testing.T) {
+	var broken atomic.Bool
+	fsys := vfs.NewFaulty(vfs.NewMem(1), func(op vfs.Op) error {
+		switch {
+		case !broken.Load() || !strings.HasSuffix(op.Name, ".log"):
+			return nil
+		case op.Kind == vfs.OpWrite:
+			return syscall.ENOSPC
+		case op.Kind == vfs.OpTruncate:
+			return syscall.EIO
+		}
+		return nil
+	})
+	m := openManager(t, fsys, "/a")
+	l := createLog(t, m, smallConfig())
+	appendOne(t, l, batchOf(t, nil, 1, "x"))
+	broken.Store(true)
+	if _, err := l.AppendAsLeader([]record.Batch{batchOf(t, nil, 1, "y")}, leaderAppend(1)); !errors.Is(err, storage.ErrOffline) {
+		t.Fatalf("the append: %v, want ErrOffline", err)
+	}
+	broken.Store(false)
+	if _, err := l.AppendAsLeader([]record.Batch{batchOf(t, nil, 1, "y")}, leaderAppend(1)); !errors.Is(err, storage.ErrOffline) {
+		t.Fatalf("the next append: %v, want ErrOffline", err)
+	}
+	if l.Dir().Err() != nil {
+		t.Fatalf("the directory went offline too: %v", l.Dir().Err())
+	}
+}
