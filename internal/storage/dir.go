@@ -254,13 +254,14 @@ func (d *Dir) saveHighWatermarks() error {
 		func(l *Log) int64 { return l.highWatermark.Load() })
 }
 
-// saveStartOffsets writes the start offsets that lie inside their first segment, if one changed.
+// saveStartOffsets writes the start offsets that the files do not show, if one changed: those inside the
+// first segment, and those past the recovery point, where a power loss could take a first segment away.
 func (d *Dir) saveStartOffsets() error {
 	return d.saveOffsets(checkpoint.LogStartOffsets, func() *map[model.TopicPartition]int64 { return &d.mu.savedLS },
 		func(f foundLog) int64 { return f.logStart },
 		func(l *Log) int64 {
 			start := l.start.Load()
-			if segs := l.list(); len(segs) > 0 && segs[0].Base() >= start {
+			if segs := l.list(); len(segs) > 0 && segs[0].Base() >= start && start <= l.savedRecoveryPoint.Load() {
 				return 0
 			}
 			return start

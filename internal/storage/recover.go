@@ -81,6 +81,17 @@ func (l *Log) load(f foundLog) error {
 		return err
 	}
 	l.snapshots = files.snapshots
+	if first := max(f.recoveryPoint, f.logStart); l.dir.start == startCrashed && len(files.logs) > 0 && files.logs[0].base > first {
+		// Retention stores the start offset before it deletes past the recovery point, so what is missing
+		// was lost with its name, unflushed, and what follows continues nothing.
+		l.dir.logger.Warn("log dropped: its first segments are lost", "topic", l.tp.Topic, "partition", l.tp.Partition, "from", first, "to", files.logs[0].base)
+		for _, lost := range files.logs {
+			if err := l.removeSegmentFiles(lost.base); err != nil {
+				return err
+			}
+		}
+		files.logs = nil
+	}
 	if err := l.loadEpochs(f.recoveryPoint); err != nil {
 		return err
 	}
@@ -103,8 +114,13 @@ func (l *Log) load(f foundLog) error {
 	l.trimEpochs(start, end)
 
 	// A snapshot past the end belongs to records that are lost: with new records at those offsets it
-	// would lie.
-	if err := l.removeSnapshots(func(offset int64) bool { return offset > end }); err != nil {
+	// would lie. After a power loss one past the recovery point may lie already: it may be of records that
+	// were cut off, its removal being lost, while those that took their offsets are there.
+	trusted := end
+	if l.dir.start == startCrashed {
+		trusted = min(end, f.recoveryPoint)
+	}
+	if err := l.removeSnapshots(func(offset int64) bool { return offset > trusted }); err != nil {
 		return err
 	}
 	table, err := l.replayProducers(segs, from, end)
@@ -372,6 +388,14 @@ func (l *Log) replayProducers(segs []*segment.Segment, from, end int64) (*produc
 	l.mu.sinceSnap = 0
 	for i := floor(segs, at); i < len(segs); i++ {
 		seg := segs[i]
+		if base := seg.Base(); base > at && !slices.Contains(l.snapshots, base) {
+			// Each segment after the first has the snapshot of its base: retention relies on it.
+			snapshot := producerSnapshot{base, table.AppendSnapshot(nil), table.AppendWindows(nil, base)}
+			if err := l.writeSnapshot(snapshot, false); err != nil {
+				return nil, err
+			}
+			l.mu.sinceSnap = 0
+		}
 		known := seg.LastAborted()
 		err := seg.Replay(at, func(b record.Batch) {
 			if b.LastOffset() < at || b.LastOffset() >= end {

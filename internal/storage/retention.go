@@ -125,6 +125,15 @@ func (l *Log) deleteHead(segs []*segment.Segment, n int) error {
 	l.checkInvariantsLocked()
 	l.mu.Unlock()
 	l.trimEpochs(base, l.end.Load()+1)
+	if moved {
+		l.tellStart()
+	}
+	if base > l.savedRecoveryPoint.Load() {
+		// Recovery must be able to tell a head that was deleted from one that was lost.
+		if err := l.dir.saveStartOffsets(); err != nil {
+			return err
+		}
+	}
 	l.newNames.Store(true)
 	if err := l.retire(segs[:n]); err != nil {
 		return l.fail(fmt.Errorf("delete segments below %d: %w", base, err))
@@ -134,9 +143,6 @@ func (l *Log) deleteHead(segs []*segment.Segment, n int) error {
 		return l.fail(fmt.Errorf("delete segments below %d: %w", base, err))
 	}
 	l.dir.logger.Info("segments deleted", "topic", l.tp.Topic, "partition", l.tp.Partition, "segments", n, "start", l.start.Load())
-	if moved {
-		return l.startMoved()
-	}
 	return nil
 }
 

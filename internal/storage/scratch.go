@@ -19,6 +19,7 @@ func (s *scratch) get(n int) []byte {
 // put takes back what stamp got; the one batch of an append that needed no buffer is the caller's.
 func (s *scratch) put(b []byte, in *appending) {
 	if len(in.batches) > 1 && cap(b) <= maxScratch {
-		s.pool.Put(&b)
+		kept := b // only this branch pays for the slice header on the heap
+		s.pool.Put(&kept)
 	}
 }

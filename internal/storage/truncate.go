@@ -189,10 +189,13 @@ func (l *Log) restartAt(offset int64) error {
 	l.mu.Lock()
 	l.mu.busy = false
 	l.mu.Unlock()
-	if err == nil {
-		err = l.startMoved()
+	if err != nil {
+		return err
 	}
-	return err
+	// Stored before an append can come: recovery takes a log that begins past both its recovery point and
+	// its stored start for one that lost its head.
+	l.tellStart()
+	return l.dir.saveStartOffsets()
 }
 
 // retire renames segments that are no longer in the list to *.deleted and has them removed later.
@@ -208,11 +211,15 @@ func (l *Log) retire(segs []*segment.Segment) error {
 	return nil
 }
 
-// startMoved tells that the start offset moved and stores it. A full disk only delays that.
-func (l *Log) startMoved() error {
+func (l *Log) tellStart() {
 	if h := l.hooks.Load(); h != nil && h.StartOffsetMoved != nil {
 		h.StartOffsetMoved(l.start.Load())
 	}
+}
+
+// startMoved tells that the start offset moved and stores it. A full disk only delays that.
+func (l *Log) startMoved() error {
+	l.tellStart()
 	if err := l.dir.saveStartOffsets(); err != nil && !errors.Is(err, ErrNoSpace) {
 		return err
 	}
