@@ -57,14 +57,14 @@ type Log struct {
 	// mu is the append lock.
 	mu struct {
 		xsync.Mutex
-		role        role
-		epoch       int32 // the leader epoch whose appends are taken
-		closed      bool
-		busy        bool // a roll or truncation is under way: appends wait for the turn
-		rollNext    bool // the active segment takes no more: readers may hold what stood past its end
-		producers   producerstate.Table
-		unflushed   int64 // records appended since the last flush, for flush.messages
-		sinceSnap   int64 // bytes appended since the last producer snapshot
+		role      role
+		epoch     int32 // the leader epoch whose appends are taken
+		closed    bool
+		busy      bool // a roll or truncation is under way: appends wait for the turn
+		rollNext  bool // the active segment takes no more: readers may hold what stood past its end
+		producers producerstate.Table
+		unflushed int64 // records appended since the last flush, for flush.messages
+		sinceSnap int64 // bytes appended since the last producer snapshot
 	}
 
 	// epochs guards the leader epochs; version counts their changes, saved is the one in the file.

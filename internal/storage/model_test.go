@@ -170,6 +170,10 @@ func (r *run) adopt(t *rapid.T, tb testing.TB) {
 			t.Fatalf("offset %d reads otherwise after a crash (flushed %d)", b.BaseOffset(), n.durable)
 		}
 	}
+	for _, b := range got {
+		t.Logf("left: offset %d, producer %d, sequence %d, epoch %d", b.BaseOffset(), b.ProducerID(), b.BaseSequence(), b.PartitionLeaderEpoch())
+	}
+	t.Logf("left: %d..%d, %d batches before the start", r.l.StartOffset(), end, len(kept))
 	n.batches = append(kept, got...)
 	n.start, n.end = r.l.StartOffset(), end
 	n.flushed, n.durable = r.l.FlushedOffset(), r.l.FlushedOffset()
@@ -205,6 +209,7 @@ func runModel(rt *rapid.T, tb *testing.T) {
 				r.ts += r.rng.Int64N(5)
 				b := batchOf(tb, c, r.ts, values...)
 				a, err := r.l.AppendAsLeader([]record.Batch{b}, storage.LeaderAppend{LeaderEpoch: r.epoch, NowMs: wallMs})
+				t.Logf("append: offset %d, producer %d, sequence %d", b.BaseOffset(), b.ProducerID(), b.BaseSequence())
 				if err != nil || a.Duplicate || a.FirstOffset != n.end {
 					t.Fatalf("append at %d: %+v, %v", n.end, a, err)
 				}
@@ -226,14 +231,14 @@ func runModel(rt *rapid.T, tb *testing.T) {
 			flush(tb, r.l)
 			n.flushed, n.durable, n.ghosts = n.end, n.end, false
 		},
-		"checkpoint":     func(t *rapid.T) { checkpointAll(tb, r.m) },
+		"checkpoint": func(t *rapid.T) { checkpointAll(tb, r.m) },
 		"high watermark": func(t *rapid.T) {
 			// As with write.caching=auto on one node: what is committed is flushed. So only durable records
 			// are ever deleted, and the model knows what a power loss leaves of the rest.
 			r.l.SetHighWatermark(n.durable)
 			n.hw = max(n.hw, n.durable)
 		},
-		"new epoch":      func(t *rapid.T) { r.lead(t) },
+		"new epoch": func(t *rapid.T) { r.lead(t) },
 		"truncate": func(t *rapid.T) {
 			to := rapid.Int64Range(max(n.start, n.end-20), n.end).Draw(t, "to")
 			if to == n.end {
