@@ -122,7 +122,7 @@ func (r *run) compare(t *rapid.T, tb testing.TB, maxBytes int) {
 	}
 	for i := range got {
 		if !bytes.Equal(got[i], want[i]) {
-			t.Fatalf("batch %d at offset %d differs from the one at %d", i, got[i].BaseOffset(), want[i].BaseOffset())
+			t.Fatalf("batch %d reads\n%x, want\n%x", i, []byte(got[i]), []byte(want[i]))
 		}
 	}
 }

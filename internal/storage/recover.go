@@ -91,6 +91,10 @@ func (l *Log) load(f foundLog) error {
 			}
 		}
 		files.logs = nil
+		// No flush comes for a log without segments, and a clean shutdown would vouch for what comes back.
+		if err := l.dir.fs.SyncDir(l.path); err != nil {
+			return err
+		}
 	}
 	if err := l.loadEpochs(f.recoveryPoint); err != nil {
 		return err
@@ -157,9 +161,6 @@ func (l *Log) settle(segs []*segment.Segment, recovered int64, recoveryPoint int
 	// After a kill nobody knows whether the last truncation was synced.
 	l.cut.Store(recovered > 0 || l.dir.start == startKilled)
 	if l.dir.start != startCrashed || recovered == 0 && l.end.Load() <= recoveryPoint {
-		return nil
-	}
-	if l.end.Load() == 0 {
 		return nil
 	}
 	_, err := l.flush()
