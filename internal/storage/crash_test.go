@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"github.com/walser-io/walser/internal/record"
 	"github.com/walser-io/walser/internal/storage"
 	"github.com/walser-io/walser/internal/vfs"
 )
@@ -138,5 +137,3 @@ func flip(t testing.TB, fsys vfs.FS, name string, at int64) {
 		t.Fatal(err)
 	}
 }
-
-var _ = record.HeaderSize

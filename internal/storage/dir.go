@@ -254,18 +254,12 @@ func (d *Dir) saveHighWatermarks() error {
 		func(l *Log) int64 { return l.highWatermark.Load() })
 }
 
-// saveStartOffsets writes the start offsets that the files do not show, if one changed: those inside the
-// first segment, and those past the recovery point, where a power loss could take a first segment away.
+// saveStartOffsets writes the start offsets, if one changed. Also those at a segment's base, which the
+// files show too: a power loss can bring deleted segments back, and not all of them.
 func (d *Dir) saveStartOffsets() error {
 	return d.saveOffsets(checkpoint.LogStartOffsets, func() *map[model.TopicPartition]int64 { return &d.mu.savedLS },
 		func(f foundLog) int64 { return f.logStart },
-		func(l *Log) int64 {
-			start := l.start.Load()
-			if segs := l.list(); len(segs) > 0 && segs[0].Base() >= start && start <= l.savedRecoveryPoint.Load() {
-				return 0
-			}
-			return start
-		})
+		func(l *Log) int64 { return l.start.Load() })
 }
 
 // saveOffsets writes one checkpoint of offsets, leaving zeros out, if it differs from what was written.

@@ -98,6 +98,7 @@ func TestFullDisk(t *testing.T) {
 	}
 	flush(t, l)
 	l.SetHighWatermark(l.EndOffset())
+	checkpointAll(t, m)
 	usage, err := mem.Usage("/a")
 	if err != nil {
 		t.Fatal(err)

@@ -96,6 +96,13 @@ func (l *Log) load(f foundLog) error {
 			return err
 		}
 	}
+	// Segments below the stored start were deleted; a power loss can undo the renaming of some.
+	for len(files.logs) > 1 && files.logs[1].base <= f.logStart {
+		if err := l.removeSegmentFiles(files.logs[0].base); err != nil {
+			return err
+		}
+		files.logs = files.logs[1:]
+	}
 	if err := l.loadEpochs(f.recoveryPoint); err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -118,7 +119,6 @@ func (l *Log) deleteHead(segs []*segment.Segment, n int) error {
 		}
 	}
 	l.mu.Lock()
-	l.segments.Store(&left)
 	moved := l.start.Load() < base
 	l.start.Store(max(l.start.Load(), base))
 	l.stableLocked()
@@ -128,12 +128,15 @@ func (l *Log) deleteHead(segs []*segment.Segment, n int) error {
 	if moved {
 		l.tellStart()
 	}
-	if base > l.savedRecoveryPoint.Load() {
-		// Recovery must be able to tell a head that was deleted from one that was lost.
-		if err := l.dir.saveStartOffsets(); err != nil {
-			return err
-		}
+	// Recovery must be able to tell a head that was deleted from one that was lost, and deleted segments
+	// that came back from those that stayed. A full disk must not keep retention from making room, where
+	// the recovery point tells the first.
+	if err := l.dir.saveStartOffsets(); err != nil && (!errors.Is(err, ErrNoSpace) || base > l.savedRecoveryPoint.Load()) {
+		return err
 	}
+	l.mu.Lock()
+	l.segments.Store(&left)
+	l.mu.Unlock()
 	l.newNames.Store(true)
 	if err := l.retire(segs[:n]); err != nil {
 		return l.fail(fmt.Errorf("delete segments below %d: %w", base, err))

@@ -81,6 +81,13 @@ func (l *Log) createSegment(segs []*segment.Segment, base int64, snapshot produc
 		}
 	} else {
 		old := segs[len(segs)-1]
+		if l.cut.Load() {
+			// Recovery trusts a segment up to the next one's base, if that lies below the recovery point:
+			// what was cut off must be gone for good before there is a next one.
+			if err := old.Sync(); err != nil {
+				return nil, err
+			}
+		}
 		old.Seal()
 		if err := old.FlushIndex(); err != nil {
 			return nil, err
