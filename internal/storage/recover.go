@@ -96,12 +96,22 @@ func (l *Log) load(f foundLog) error {
 			return err
 		}
 	}
-	// Segments below the stored start were deleted; a power loss can undo the renaming of some.
-	for len(files.logs) > 1 && files.logs[1].base <= f.logStart {
-		if err := l.removeSegmentFiles(files.logs[0].base); err != nil {
-			return err
+	// Segments below the stored start were deleted; a power loss can undo the renaming of some. Retention
+	// left a snapshot at the base of the first that stayed; without one DeleteRecords moved the start, and
+	// the segments are still needed for their producers.
+	first := 0
+	for i, file := range files.logs {
+		if file.base <= f.logStart && slices.Contains(files.snapshots, file.base) {
+			first = i
 		}
-		files.logs = files.logs[1:]
+	}
+	if l.dir.start == startCrashed {
+		for _, file := range files.logs[:first] {
+			if err := l.removeSegmentFiles(file.base); err != nil {
+				return err
+			}
+		}
+		files.logs = files.logs[first:]
 	}
 	if err := l.loadEpochs(f.recoveryPoint); err != nil {
 		return err
