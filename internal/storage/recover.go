@@ -101,7 +101,7 @@ func (l *Log) load(f foundLog) error {
 	// the segments are still needed for their producers.
 	first := 0
 	for i, file := range files.logs {
-		if file.base <= f.logStart && slices.Contains(files.snapshots, file.base) {
+		if file.base <= min(f.logStart, f.recoveryPoint) && slices.Contains(files.snapshots, file.base) {
 			first = i
 		}
 	}
@@ -140,6 +140,10 @@ func (l *Log) load(f foundLog) error {
 	trusted := end
 	if l.dir.start == startCrashed {
 		trusted = min(end, f.recoveryPoint)
+		if len(segs) > 0 {
+			// Retention made this one durable before it deleted what lay below, also past the recovery point.
+			trusted = max(trusted, segs[0].Base())
+		}
 	}
 	if err := l.removeSnapshots(func(offset int64) bool { return offset > trusted }); err != nil {
 		return err
@@ -168,7 +172,8 @@ func (l *Log) load(f foundLog) error {
 // after the next one, and what was cut off must not come back.
 func (l *Log) settle(segs []*segment.Segment, recovered int64, recoveryPoint int64) error {
 	for _, seg := range segs[:max(0, len(segs)-1)] {
-		if seg.State().Next <= recoveryPoint || l.dir.start == startClean {
+		// A segment sealed right at the recovery point may have been sealed after that was stored.
+		if seg.State().Next < recoveryPoint || l.dir.start == startClean {
 			seg.TrustIndex()
 		}
 	}
