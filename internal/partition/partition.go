@@ -130,6 +130,9 @@ func (p *Partition) LeaderID() model.BrokerID { return p.leader }
 // HighWatermark returns the offset below which records are committed, as this replica knows it.
 func (p *Partition) HighWatermark() int64 { return p.highWatermark }
 
+// FlushedOffset returns the offset below which everything is on disk here, as far as was reported.
+func (p *Partition) FlushedOffset() int64 { return p.flushed }
+
 // UnderMinISR reports whether acks=all must be refused, and the high watermark stands.
 func (p *Partition) UnderMinISR() bool { return len(p.isr) < p.effectiveMinISR() }
 
