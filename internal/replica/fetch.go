@@ -1,0 +1,268 @@
+package replica
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/walser-io/walser/internal/deadline"
+	"github.com/walser-io/walser/internal/kafkaerr"
+	"github.com/walser-io/walser/internal/partition"
+	"github.com/walser-io/walser/internal/storage"
+)
+
+// Fetch is one consumer's fetch. The caller owns it; between Manager.Fetch and Ready it must not touch
+// it, except through CancelFetch.
+type Fetch struct {
+	MaxWait       time.Duration
+	MinBytes      int32
+	MaxBytes      int32 // of all partitions together; the first batch may exceed it (KIP-74)
+	ReadCommitted bool
+	Partitions    []FetchPartition
+	// Ready is called once there is something to answer; Collect then reads.
+	Ready func(*Fetch)
+
+	state     atomic.Int32
+	expired   atomic.Bool
+	deadlines *deadline.Queue
+	deadline  deadline.Handle
+	timed     bool
+	enlisted  bool
+	stuck     bool // the deadline fired while it was being cancelled
+}
+
+// A waiting fetch is examined by one goroutine at a time, which alone may call Ready. Whoever comes
+// meanwhile leaves word (again) that it must look once more.
+const (
+	fetchReady int32 = iota // also: not in use
+	fetchWaiting
+	fetchExamined
+	fetchExaminedAgain
+)
+
+// FetchPartition asks for the records of one partition from Offset on.
+type FetchPartition struct {
+	// Replica is asked. Nil means that Err is already set; the fetch is then answered at once.
+	Replica            *Replica
+	Err                error
+	Offset             int64
+	MaxBytes           int32
+	CurrentLeaderEpoch int32 // -1: not checked
+	Result             FetchResult
+
+	owner *Fetch
+	slot  int // place in the replica's list while enlisted, guarded by its lock
+}
+
+// FetchResult is what Collect found for one partition.
+type FetchResult struct {
+	Err              error
+	HighWatermark    int64
+	LastStableOffset int64
+	LogStartOffset   int64
+	Records          storage.Slice // Size 0: none. Whoever sends it releases it
+	Aborted          []storage.AbortedTxn
+}
+
+// Fetch calls Ready when MinBytes have gathered, a partition has an error, or MaxWait is over.
+func (m *Manager) Fetch(f *Fetch) {
+	f.timed, f.enlisted, f.stuck = false, false, false
+	f.expired.Store(f.MaxWait <= 0 || len(f.Partitions) == 0)
+	f.state.Store(fetchExamined)
+	if !f.expired.Load() && !f.satisfied() {
+		f.timed, f.enlisted = true, true
+		f.deadlines = m.deadlines
+		f.deadline = m.deadlines.Schedule(m.now().Add(f.MaxWait), f.expire)
+		for i := range f.Partitions {
+			p := &f.Partitions[i]
+			p.owner = f
+			p.Replica.enlistFetch(p)
+		}
+	}
+	// Look (again): records that came between the first look and enlisting woke nobody.
+	f.examine()
+}
+
+// CancelFetch gives up a fetch whose peer hung up. It reports whether Ready will not be called any more;
+// otherwise it is being called or will be soon.
+func (m *Manager) CancelFetch(f *Fetch) bool {
+	f.expired.Store(true)
+	if !f.claim() {
+		return false
+	}
+	f.dismiss()
+	f.state.Store(fetchReady)
+	return true
+}
+
+// Reusable reports, after Ready, whether f may serve another fetch: not if its deadline fired at the very
+// moment it was answered, since that call may still be on its way.
+func (f *Fetch) Reusable() bool { return !f.stuck }
+
+// Collect reads what there is for every partition, within the limits, into Result. It is called once
+// after Ready, on the goroutine that sends; every slice it hands out must be released.
+func (m *Manager) Collect(f *Fetch) {
+	left := int64(f.MaxBytes)
+	mayExceed := true // the first batch of the first partition that has one
+	for i := range f.Partitions {
+		p := &f.Partitions[i]
+		p.Result = p.read(f.ReadCommitted, min(left, int64(p.MaxBytes)), mayExceed)
+		if size := int64(p.Result.Records.Size); size > 0 {
+			left -= min(left, size)
+			mayExceed = false
+		}
+	}
+}
+
+// claim asks for the right to examine f; without it, whoever has it will look once more.
+func (f *Fetch) claim() bool {
+	for {
+		switch f.state.Load() {
+		case fetchWaiting:
+			if f.state.CompareAndSwap(fetchWaiting, fetchExamined) {
+				return true
+			}
+		case fetchExamined:
+			if f.state.CompareAndSwap(fetchExamined, fetchExaminedAgain) {
+				return false
+			}
+		default:
+			return false
+		}
+	}
+}
+
+// examine is called with the right to, and gives it back by calling Ready or by waiting on.
+func (f *Fetch) examine() {
+	for {
+		if f.expired.Load() || f.satisfied() {
+			f.dismiss()
+			f.state.Store(fetchReady)
+			f.Ready(f)
+			return
+		}
+		if f.state.CompareAndSwap(fetchExamined, fetchWaiting) {
+			return
+		}
+		f.state.Store(fetchExamined)
+	}
+}
+
+func (f *Fetch) expire(time.Time) {
+	f.expired.Store(true)
+	if f.claim() {
+		f.examine()
+	}
+}
+
+// dismiss takes the fetch off every list it stands on.
+func (f *Fetch) dismiss() {
+	if f.timed {
+		f.stuck = !f.deadlines.Cancel(f.deadline)
+	}
+	if !f.enlisted {
+		return
+	}
+	for i := range f.Partitions {
+		f.Partitions[i].Replica.dismissFetch(&f.Partitions[i])
+	}
+}
+
+// satisfied reports whether the fetch can be answered now. Bytes are counted as Kafka does, by what each
+// partition may return at most.
+func (f *Fetch) satisfied() bool {
+	gathered, need := int64(0), int64(max(f.MinBytes, 0))
+	if need == 0 {
+		return true
+	}
+	for i := range f.Partitions {
+		available, err := f.Partitions[i].available(f.ReadCommitted, need-gathered)
+		if err != nil {
+			return true
+		}
+		if gathered += available; gathered >= need {
+			return true
+		}
+	}
+	return false
+}
+
+// check returns the error the partition is answered with, or the offset below which may be read.
+func (p *FetchPartition) check(readCommitted bool) (upTo int64, err error) {
+	if p.Err != nil {
+		return 0, p.Err
+	}
+	r := p.Replica
+	serving := r.serving.Load()
+	if err := serving.checkEpoch(p.CurrentLeaderEpoch); err != nil {
+		return 0, err
+	}
+	if serving.role != partition.Leader {
+		return 0, kafkaerr.NotLeaderOrFollower
+	}
+	if p.Offset < r.log.StartOffset() || p.Offset > r.log.EndOffset() {
+		return 0, kafkaerr.OffsetOutOfRange
+	}
+	if readCommitted {
+		return r.log.LastStableOffset(), nil
+	}
+	return r.log.HighWatermark(), nil
+}
+
+// available returns how many bytes the partition would add to the answer. Most fetches ask for one byte,
+// and then an offset tells; otherwise the log is asked for sizes.
+func (p *FetchPartition) available(readCommitted bool, need int64) (int64, error) {
+	upTo, err := p.check(readCommitted)
+	if err != nil || p.Offset >= upTo {
+		return 0, err
+	}
+	if need <= 1 {
+		return 1, nil
+	}
+	slice, err := p.Replica.log.Read(p.Offset, int(min(need, int64(p.MaxBytes))), true, upTo)
+	if err != nil {
+		return 0, err
+	}
+	defer slice.Release()
+	return min(int64(slice.Size), int64(p.MaxBytes)), nil
+}
+
+func (p *FetchPartition) read(readCommitted bool, maxBytes int64, mayExceed bool) FetchResult {
+	upTo, err := p.check(readCommitted)
+	if err != nil {
+		return FetchResult{Err: err, HighWatermark: -1, LastStableOffset: -1, LogStartOffset: -1}
+	}
+	log := p.Replica.log
+	result := FetchResult{
+		HighWatermark: log.HighWatermark(), LastStableOffset: log.LastStableOffset(), LogStartOffset: log.StartOffset(),
+	}
+	if p.Offset >= upTo || maxBytes <= 0 && !mayExceed {
+		return result
+	}
+	slice, err := log.Read(p.Offset, int(maxBytes), mayExceed, upTo)
+	if err != nil {
+		return FetchResult{Err: asKafkaError(err), HighWatermark: -1, LastStableOffset: -1, LogStartOffset: -1}
+	}
+	result.Records = slice
+	if readCommitted && slice.Size > 0 {
+		result.Aborted = log.AbortedTransactions(p.Offset, upTo)
+	}
+	return result
+}
+
+func (r *Replica) enlistFetch(p *FetchPartition) {
+	r.mu.Lock()
+	p.slot = len(r.mu.fetches)
+	r.mu.fetches = append(r.mu.fetches, p)
+	r.mu.Unlock()
+}
+
+// dismissFetch takes the partition's entry off the list, whose order means nothing.
+func (r *Replica) dismissFetch(p *FetchPartition) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	list := r.mu.fetches
+	last := len(list) - 1
+	list[p.slot], list[last].slot = list[last], p.slot
+	list[last] = nil
+	r.mu.fetches = list[:last]
+}

@@ -1,0 +1,230 @@
+package replica
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/walser-io/walser/internal/kafkaerr"
+	"github.com/walser-io/walser/internal/metadata"
+	"github.com/walser-io/walser/internal/model"
+	"github.com/walser-io/walser/internal/partition"
+	"github.com/walser-io/walser/internal/storage"
+	"github.com/walser-io/walser/internal/xsync"
+)
+
+// Replica is one partition on this broker. Safe for concurrent use.
+type Replica struct {
+	manager *Manager
+	tp      model.TopicPartition
+	topicID model.TopicID
+	log     *storage.Log // offline until it is recovered
+	config  atomic.Pointer[TopicConfig]
+	// serving is what handlers look at without the lock. It may be a moment old; the log's fence is what
+	// keeps a stale leader from appending.
+	serving atomic.Pointer[serving]
+
+	mu struct {
+		xsync.Mutex
+		machine  *partition.Partition
+		assigned metadata.Partition // the newest metadata; applied once the log is recovered
+		ready    bool               // the log is recovered, and machine is there
+		effects  []partition.Effect // scratch of stepLocked
+		appends  appendList
+		fetches  []*FetchPartition
+	}
+}
+
+// serving is a snapshot of the machine.
+type serving struct {
+	role        partition.Role
+	leader      model.BrokerID
+	leaderEpoch int32
+	underMinISR bool
+}
+
+// checkEpoch compares a client's idea of the leader epoch with ours (KIP-320); -1 is not checked.
+func (s *serving) checkEpoch(current int32) error {
+	switch {
+	case current < 0 || s.role == partition.Offline || current == s.leaderEpoch:
+		return nil
+	case current < s.leaderEpoch:
+		return kafkaerr.FencedLeaderEpoch
+	}
+	return kafkaerr.UnknownLeaderEpoch
+}
+
+// TopicPartition names the partition.
+func (r *Replica) TopicPartition() model.TopicPartition { return r.tp }
+
+// TopicID names the incarnation of the topic.
+func (r *Replica) TopicID() model.TopicID { return r.topicID }
+
+// Leadership returns who leads, as far as this replica knows, and in which epoch.
+func (r *Replica) Leadership() (leader model.BrokerID, epoch int32) {
+	s := r.serving.Load()
+	return s.leader, s.leaderEpoch
+}
+
+// Recovering reports whether metadata makes this replica the leader, and its log is not recovered yet.
+func (r *Replica) Recovering() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return !r.mu.ready && r.mu.assigned.Leader == r.manager.self
+}
+
+// IsLeader reports whether this replica leads and serves.
+func (r *Replica) IsLeader() bool { return r.serving.Load().role == partition.Leader }
+
+// StartOffset, EndOffset and HighWatermark are the log's.
+func (r *Replica) StartOffset() int64   { return r.log.StartOffset() }
+func (r *Replica) EndOffset() int64     { return r.log.EndOffset() }
+func (r *Replica) HighWatermark() int64 { return r.log.HighWatermark() }
+
+// MaxBatchBytes returns max.message.bytes: how large a batch may be.
+func (r *Replica) MaxBatchBytes() int { return int(r.config.Load().Log.MaxMessageBytes) }
+
+// chores is what a turn of the lock leaves to be done after it.
+type chores struct {
+	flush    bool
+	answered appendList        // done as they stand
+	released appendList        // to be answered with NOT_LEADER_OR_FOLLOWER
+	fetches  []*FetchPartition // claimed: to be examined
+}
+
+func (c *chores) run(r *Replica) {
+	if c.flush {
+		r.log.Dir().Queue(r.log)
+	}
+	for e := c.released.head; e != nil; {
+		next := e.next
+		e.Result = failed(kafkaerr.NotLeaderOrFollower)
+		e.owner.finishOne()
+		e = next
+	}
+	for e := c.answered.head; e != nil; {
+		next := e.next
+		e.owner.finishOne()
+		e = next
+	}
+	for _, p := range c.fetches {
+		p.owner.examine()
+	}
+}
+
+// step gives the machine an input and carries out its effects.
+func (r *Replica) step(in partition.Input) {
+	r.mu.Lock()
+	todo := r.stepLocked(in)
+	r.mu.Unlock()
+	todo.run(r)
+}
+
+// stepLocked gives the machine an input; what must happen outside the lock is returned.
+func (r *Replica) stepLocked(in partition.Input) chores {
+	var todo chores
+	m := r.mu.machine
+	r.mu.effects = m.Step(time.Time{}, in, r.mu.effects[:0])
+	moved := false
+	for _, effect := range r.mu.effects {
+		switch effect.Kind {
+		case partition.MoveHighWatermark:
+			r.log.SetHighWatermark(effect.Offset)
+			moved = true
+		case partition.QueueFlush:
+			todo.flush = true
+		case partition.ReleaseWaiters:
+			todo.released, r.mu.appends = r.mu.appends, appendList{}
+			r.claimFetchesLocked(&todo)
+		}
+	}
+	if _, flushed := in.(partition.Flushed); moved || flushed {
+		r.mu.appends.takeAnswered(m.HighWatermark(), m.FlushedOffset(), &todo.answered)
+	}
+	if moved {
+		r.claimFetchesLocked(&todo)
+	}
+	if _, appended := in.(partition.Appended); !appended {
+		r.serving.Store(&serving{m.Role(), m.LeaderID(), m.LeaderEpoch(), m.UnderMinISR()})
+	}
+	return todo
+}
+
+func (r *Replica) claimFetchesLocked(todo *chores) {
+	for _, p := range r.mu.fetches {
+		if p.owner.claim() {
+			todo.fetches = append(todo.fetches, p)
+		}
+	}
+}
+
+// recovered opens the replica for service, now that its log can be read.
+func (r *Replica) recovered() {
+	r.log.SetHooks(storage.Hooks{
+		Flushed: func(offset int64) { r.step(partition.Flushed{Offset: offset}) },
+		Offline: r.offline,
+	})
+	r.mu.Lock()
+	r.mu.machine = partition.New(r.manager.self, r.log.HighWatermark())
+	r.mu.ready = true
+	r.mu.Unlock()
+	r.configure(r.config.Load())
+}
+
+// configure puts a configuration in force.
+func (r *Replica) configure(config *TopicConfig) {
+	r.config.Store(config)
+	r.log.SetConfig(config.Log)
+	if r.isReady() {
+		r.step(config.machineInput())
+	}
+}
+
+func (r *Replica) isReady() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.mu.ready
+}
+
+// assign takes the newest metadata of the partition; it acts on it once the log is
+// recovered.
+func (r *Replica) assign(p metadata.Partition) {
+	r.mu.Lock()
+	r.mu.assigned = p
+	ready := r.mu.ready
+	r.mu.Unlock()
+	if ready {
+		r.applyAssignment()
+	}
+}
+
+// applyAssignment fences the log to the epoch first and tells the machine second, so that no append of an
+// older epoch lands after the machine counts in the new one.
+func (r *Replica) applyAssignment() {
+	r.mu.Lock()
+	p := r.mu.assigned
+	r.mu.Unlock()
+	if p.Leader != r.manager.self {
+		if err := r.log.Follow(p.LeaderEpoch); err != nil {
+			r.offline(err)
+			return
+		}
+		r.step(partition.Follow{LeaderEpoch: p.LeaderEpoch, PartitionEpoch: p.PartitionEpoch, Leader: p.Leader})
+		return
+	}
+	if err := r.log.Lead(p.LeaderEpoch); err != nil {
+		r.offline(err)
+		return
+	}
+	r.step(partition.Lead{
+		LeaderEpoch: p.LeaderEpoch, PartitionEpoch: p.PartitionEpoch, Replicas: p.Replicas, ISR: p.ISR,
+		End: r.log.EndOffset(), Flushed: r.log.FlushedOffset(),
+	})
+}
+
+// offline takes the replica out of service after its log failed.
+func (r *Replica) offline(err error) {
+	r.manager.logger.Error("partition goes offline", "topic", r.tp.Topic, "partition", r.tp.Partition, "err", err)
+	if r.isReady() {
+		r.step(partition.GoOffline{})
+	}
+}

@@ -1,0 +1,346 @@
+package replica_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/walser-io/walser/internal/deadline"
+	"github.com/walser-io/walser/internal/kafkaerr"
+	"github.com/walser-io/walser/internal/metadata"
+	"github.com/walser-io/walser/internal/model"
+	"github.com/walser-io/walser/internal/partition"
+	"github.com/walser-io/walser/internal/record"
+	"github.com/walser-io/walser/internal/replica"
+	"github.com/walser-io/walser/internal/storage"
+	"github.com/walser-io/walser/internal/vfs"
+)
+
+// broker is a replica manager over files in memory, with one topic that metadata gives it.
+type broker struct {
+	t       *testing.T
+	fs      *vfs.Mem
+	logs    *storage.Manager
+	manager *replica.Manager
+	config  *replica.TopicConfig
+	img     *metadata.Image
+	stop    func()
+}
+
+var topicID = model.UUID{1}
+
+func newBroker(t *testing.T, fs *vfs.Mem, caching partition.WriteCaching) *broker {
+	t.Helper()
+	b := &broker{t: t, fs: fs, img: metadata.Empty()}
+	b.config = &replica.TopicConfig{Log: storage.DefaultLogConfig(), WriteCaching: caching, MinISR: 1}
+	var err error
+	b.logs, err = storage.Open(storage.Deps{
+		FS: fs, Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry(), Wall: time.Now,
+	}, storage.ManagerConfig{NodeID: 1, ClusterID: "c", Dirs: []string{"/data"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	deadlines := deadline.New()
+	b.manager = replica.New(replica.Deps{
+		Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry(), Wall: time.Now, Logs: b.logs, Deadlines: deadlines,
+		TopicConfig: func(*metadata.Image, string) *replica.TopicConfig { return b.config },
+	}, replica.Config{Self: 1, RecoveryWorkers: 2})
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = b.logs.Run(ctx) })
+	wg.Go(func() { _ = b.manager.Run(ctx) })
+	wg.Go(func() { _ = deadlines.Run(ctx) })
+	b.stop = sync.OnceFunc(func() {
+		cancel()
+		wg.Wait()
+	})
+	t.Cleanup(b.stop)
+	return b
+}
+
+// apply hands records to the manager as the publisher would.
+func (b *broker) apply(records ...metadata.Record) {
+	b.t.Helper()
+	img, delta, err := b.img.Apply(b.img.Offset()+1, records)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.img = img
+	if err := b.manager.OnMetadata(context.Background(), img, delta); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// createTopic gives the broker the topic "t" with one partition, led by it in an epoch.
+func (b *broker) createTopic(epoch int32) *replica.Replica {
+	b.t.Helper()
+	b.apply(
+		&metadata.RegisterBrokerRecord{ID: 1, Epoch: b.img.Offset() + 1, Incarnation: model.UUID{9}},
+		&metadata.TopicRecord{Name: "t", ID: topicID},
+		&metadata.PartitionRecord{TopicID: topicID, State: metadata.Partition{
+			Replicas: []model.BrokerID{1}, Directories: []model.UUID{{}}, ISR: []model.BrokerID{1}, Leader: 1, LeaderEpoch: epoch,
+		}},
+	)
+	return b.replica()
+}
+
+func (b *broker) replica() *replica.Replica {
+	b.t.Helper()
+	r, err := b.manager.Replica([]byte("t"), 0)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return r
+}
+
+func batch(t testing.TB, values ...string) record.Batch {
+	t.Helper()
+	builder := record.NewBuilder(record.BuilderOptions{})
+	for _, v := range values {
+		builder.Append(time.Now().UnixMilli(), nil, []byte(v), nil)
+	}
+	b, err := builder.Build(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// produce appends one batch and waits for the answer.
+func (b *broker) produce(r *replica.Replica, acks int16, batch record.Batch) replica.AppendResult {
+	b.t.Helper()
+	return <-b.produceLater(r, acks, 10*time.Second, batch)
+}
+
+func (b *broker) produceLater(r *replica.Replica, acks int16, timeout time.Duration, batch record.Batch) <-chan replica.AppendResult {
+	answered := make(chan replica.AppendResult, 1)
+	b.manager.Append(&replica.Append{
+		Acks: acks, Timeout: timeout, Entries: []replica.AppendEntry{{Replica: r, Batch: batch}},
+		Done: func(a *replica.Append) { answered <- a.Entries[0].Result },
+	})
+	return answered
+}
+
+// fetch reads from an offset and returns how many bytes came.
+func (b *broker) fetch(r *replica.Replica, offset int64, maxWait time.Duration) <-chan replica.FetchResult {
+	answered := make(chan replica.FetchResult, 1)
+	f := &replica.Fetch{
+		MaxWait: maxWait, MinBytes: 1, MaxBytes: 1 << 20,
+		Partitions: []replica.FetchPartition{{Replica: r, Offset: offset, MaxBytes: 1 << 20, CurrentLeaderEpoch: -1}},
+	}
+	f.Ready = func(f *replica.Fetch) {
+		b.manager.Collect(f)
+		answered <- f.Partitions[0].Result
+	}
+	b.manager.Fetch(f)
+	return answered
+}
+
+func TestAppend_AnswersWhatIsDurable(t *testing.T) {
+	for _, tc := range []struct {
+		name    string
+		caching partition.WriteCaching
+		acks    int16
+		durable bool
+	}{
+		{"auto waits for the flush with one replica", partition.CachingAuto, replica.AcksAll, true},
+		{"auto with acks=1 too", partition.CachingAuto, replica.AcksLeader, true},
+		{"false waits for the flush", partition.CachingOff, replica.AcksAll, true},
+		{"true answers from the page cache", partition.CachingOn, replica.AcksAll, false},
+		{"acks=0 waits for nothing", partition.CachingAuto, replica.AcksNone, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			b := newBroker(t, vfs.NewMem(1), tc.caching)
+			r := b.createTopic(0)
+			result := b.produce(r, tc.acks, batch(t, "a", "b"))
+			if result.Err != nil || result.BaseOffset != 0 {
+				t.Fatalf("produce = %+v", result)
+			}
+			crashed := b.fs.CrashClone(vfs.CrashOptions{})
+			b.stop()
+			after := newBroker(t, crashed, tc.caching)
+			after.createTopic(1)
+			survived := after.awaitLeader().EndOffset()
+			if tc.durable && survived != 2 {
+				t.Errorf("%d of 2 acknowledged records survived a power loss", survived)
+			}
+		})
+	}
+}
+
+// awaitLeader returns the topic's replica once it has recovered.
+func (b *broker) awaitLeader() *replica.Replica {
+	b.t.Helper()
+	r := b.replica()
+	for deadline := time.Now().Add(10 * time.Second); !r.IsLeader(); {
+		if time.Now().After(deadline) {
+			b.t.Fatal("the replica does not lead")
+		}
+		runtime.Gosched()
+	}
+	return r
+}
+
+func TestFetch_WaitsForTheHighWatermark(t *testing.T) {
+	b := newBroker(t, vfs.NewMem(1), partition.CachingAuto)
+	r := b.createTopic(0)
+	waiting := b.fetch(r, 0, time.Minute)
+	select {
+	case got := <-waiting:
+		t.Fatalf("an empty log answered at once: %+v", got)
+	default:
+	}
+	if result := b.produce(r, replica.AcksAll, batch(t, "a")); result.Err != nil {
+		t.Fatal(result.Err)
+	}
+	got := <-waiting
+	if got.Err != nil || got.Records.Size == 0 || got.HighWatermark != 1 {
+		t.Fatalf("fetch = %+v, want the record", got)
+	}
+	got.Records.Release()
+}
+
+func TestFetch_TimesOutEmpty(t *testing.T) {
+	b := newBroker(t, vfs.NewMem(1), partition.CachingAuto)
+	r := b.createTopic(0)
+	if got := <-b.fetch(r, 0, 5*time.Millisecond); got.Err != nil || got.Records.Size != 0 || got.HighWatermark != 0 {
+		t.Fatalf("fetch = %+v, want nothing", got)
+	}
+}
+
+func TestFetch_Errors(t *testing.T) {
+	b := newBroker(t, vfs.NewMem(1), partition.CachingAuto)
+	r := b.createTopic(3)
+	for _, tc := range []struct {
+		name   string
+		offset int64
+		epoch  int32
+		want   kafkaerr.Code
+	}{
+		{"past the end", 1, -1, kafkaerr.OffsetOutOfRange},
+		{"before the start", -1, -1, kafkaerr.OffsetOutOfRange},
+		{"an older epoch", 0, 2, kafkaerr.FencedLeaderEpoch},
+		{"a newer epoch", 0, 4, kafkaerr.UnknownLeaderEpoch},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			answered := make(chan error, 1)
+			b.manager.Fetch(&replica.Fetch{
+				MaxWait: time.Minute, MinBytes: 1, MaxBytes: 1,
+				Partitions: []replica.FetchPartition{{Replica: r, Offset: tc.offset, MaxBytes: 1, CurrentLeaderEpoch: tc.epoch}},
+				Ready: func(f *replica.Fetch) {
+					b.manager.Collect(f)
+					answered <- f.Partitions[0].Result.Err
+				},
+			})
+			if err := <-answered; !errors.Is(err, tc.want) {
+				t.Errorf("error %v, want %v", err, tc.want)
+			}
+		})
+	}
+}
+
+func TestLeadershipLost_AnswersWhoWaits(t *testing.T) {
+	b := newBroker(t, vfs.NewMem(1), partition.CachingAuto)
+	r := b.createTopic(0)
+	fetching := b.fetch(r, 0, time.Minute)
+	b.apply(&metadata.RemoveTopicRecord{ID: topicID})
+	if got := <-fetching; !errors.Is(got.Err, kafkaerr.NotLeaderOrFollower) {
+		t.Errorf("a waiting fetch of a deleted topic got %v", got.Err)
+	}
+	if result := b.produce(r, replica.AcksAll, batch(t, "late")); !errors.Is(result.Err, kafkaerr.NotLeaderOrFollower) {
+		t.Errorf("a produce to a deleted topic got %+v", result)
+	}
+	if _, err := b.manager.Replica([]byte("t"), 0); !errors.Is(err, kafkaerr.UnknownTopicOrPartition) {
+		t.Errorf("the deleted topic is still found: %v", err)
+	}
+}
+
+func TestCancelFetch_LeavesNothingBehind(t *testing.T) {
+	b := newBroker(t, vfs.NewMem(1), partition.CachingAuto)
+	r := b.createTopic(0)
+	f := &replica.Fetch{
+		MaxWait: time.Minute, MinBytes: 1, MaxBytes: 1,
+		Partitions: []replica.FetchPartition{{Replica: r, MaxBytes: 1, CurrentLeaderEpoch: -1}},
+		Ready:      func(*replica.Fetch) { t.Error("a cancelled fetch was answered") },
+	}
+	b.manager.Fetch(f)
+	if !b.manager.CancelFetch(f) {
+		t.Fatal("the fetch could not be cancelled")
+	}
+	if result := b.produce(r, replica.AcksAll, batch(t, "a")); result.Err != nil {
+		t.Fatal(result.Err)
+	}
+}
+
+// Many producers and consumers at once: every record is acknowledged once, and each consumer that follows
+// the log sees all of it, whatever the interleaving.
+func TestConcurrentProduceAndFetch(t *testing.T) {
+	const producers, each = 4, 50
+	b := newBroker(t, vfs.NewMem(1), partition.CachingAuto)
+	r := b.createTopic(0)
+	var wg sync.WaitGroup
+	for p := range producers {
+		wg.Go(func() {
+			for i := range each {
+				if result := b.produce(r, replica.AcksAll, batch(t, fmt.Sprint(p, i))); result.Err != nil {
+					t.Errorf("produce: %v", result.Err)
+				}
+			}
+		})
+	}
+	for range 2 {
+		wg.Go(func() {
+			for offset := int64(0); offset < producers*each; {
+				got := <-b.fetch(r, offset, time.Minute)
+				if got.Err != nil {
+					t.Errorf("fetch: %v", got.Err)
+					return
+				}
+				buf := make([]byte, got.Records.Size)
+				if _, err := got.Records.CopyTo(buf); err != nil {
+					t.Error(err)
+				}
+				got.Records.Release()
+				for len(buf) > 0 {
+					next, rest, err := record.ParseBatch(buf)
+					if err != nil || next.BaseOffset() != offset {
+						t.Errorf("at offset %d: batch %d, %v", offset, next.BaseOffset(), err)
+						return
+					}
+					offset, buf = next.LastOffset()+1, rest
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if end := r.EndOffset(); end != producers*each {
+		t.Errorf("the log ends at %d, want %d", end, producers*each)
+	}
+}
+
+func TestAppendInternal_TellsWhenCommitted(t *testing.T) {
+	b := newBroker(t, vfs.NewMem(1), partition.CachingAuto)
+	r := b.createTopic(5)
+	if _, err := r.AppendInternal(4, batch(t, "stale"), func(error) { t.Error("a stale append was committed") }); !errors.Is(err, kafkaerr.NotLeaderOrFollower) {
+		t.Fatalf("an append of an older epoch got %v", err)
+	}
+	committed := make(chan error, 1)
+	appended, err := r.AppendInternal(5, batch(t, "a"), func(err error) { committed <- err })
+	if err != nil || appended.FirstOffset != 0 {
+		t.Fatalf("append = %+v, %v", appended, err)
+	}
+	if err := <-committed; err != nil || r.HighWatermark() != 1 {
+		t.Errorf("committed with %v at high watermark %d", err, r.HighWatermark())
+	}
+	got, err := r.ReadLocal(0, make([]byte, 4096))
+	if err != nil || len(got) == 0 {
+		t.Errorf("read back %d bytes, %v", len(got), err)
+	}
+}
