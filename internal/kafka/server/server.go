@@ -55,6 +55,8 @@ type Server struct {
 	metrics   *metrics
 	faults    logLimit // lines about what peers did
 
+	background *background
+
 	gated    atomic.Bool
 	draining atomic.Bool
 
@@ -93,6 +95,8 @@ func New(table []API, cfg Config, deps Deps) (*Server, error) {
 		log:    deps.Logger,
 		epoch:  time.Now(),
 		faults: logLimit{perSecond: 10},
+
+		background: newBackground(),
 	}
 	s.metrics = newMetrics(deps.Registerer)
 	s.addAPI(s.apiVersions())
@@ -148,8 +152,10 @@ func (s *Server) api(key wire.Key) *api {
 // now returns the server's clock: monotonic, positive.
 func (s *Server) now() time.Duration { return time.Since(s.epoch) + 1 }
 
-// Run drives the deadlines of all connections and opens the start-up gate, until ctx ends.
+// Run drives the deadlines of all connections and opens the start-up gate, until ctx ends. It returns when
+// what handlers do in the background has ended.
 func (s *Server) Run(ctx context.Context) error {
+	defer s.background.stop()
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	if s.deps.Gate != nil {
