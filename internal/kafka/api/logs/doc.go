@@ -1,0 +1,3 @@
+// Package logs serves DeleteRecords and DescribeLogDirs: what operators ask of logs and of the
+// directories that hold them.
+package logs

@@ -1,0 +1,184 @@
+package metadata
+
+// Metadata: v0-13.
+//
+// Behaviour: null topics are all (in v0 an empty list is), an empty list is none. A topic that is missing
+// is created where auto.create.topics.enable and the request allow it; its answer is
+// UNKNOWN_TOPIC_OR_PARTITION until the next request. A partition whose leader is not there, or is still
+// recovering its log, has LEADER_NOT_AVAILABLE.
+//
+// Versions: v1 controller and racks; v2 cluster id; v4 auto-create by consent; v5 offline replicas; v6
+// LISTENER_NOT_FOUND; v7 leader epochs; v8-10 authorised operations of the cluster; v9 flexible; v10
+// topic ids in answers; v12 topic ids in requests (v10 and v11 refuse them with INVALID_REQUEST); v13 an
+// error of the whole answer (KIP-1102).
+//
+// On purpose other than Kafka: LEADER_NOT_AVAILABLE while a log recovers; Kafka names the leader, and
+// clients then ask it in vain.
+
+import (
+	"context"
+
+	"github.com/walser-io/walser/internal/kafka/server"
+	"github.com/walser-io/walser/internal/kafkaerr"
+	"github.com/walser-io/walser/internal/metadata"
+	"github.com/walser-io/walser/internal/model"
+	"github.com/walser-io/walser/internal/wire"
+	"github.com/walser-io/walser/internal/xsync"
+)
+
+type topics struct {
+	deps     Deps
+	creating struct {
+		xsync.Mutex
+		names map[string]struct{} // topics whose creation is under way
+	}
+}
+
+func newTopics(d Deps) *topics {
+	h := &topics{deps: d}
+	h.creating.names = map[string]struct{}{}
+	return h
+}
+
+func (h *topics) handle(r *server.Request) server.Outcome {
+	req := r.Body.(*wire.MetadataRequest)
+	resp := r.Response().(*wire.MetadataResponse)
+	if !validIDs(req, r.Version()) {
+		refuse(req, resp, r.Version())
+		r.Reply(resp)
+		return server.Done
+	}
+	a := &answer{
+		handler: h, request: r, resp: resp, version: r.Version(), operations: req.IncludeTopicAuthorizedOperations,
+		view: view{h.deps.Image(), r.Listener().Name, h.deps.Recovering},
+	}
+	a.cluster(req.IncludeClusterAuthorizedOperations)
+	if req.Topics == nil || r.Version() == 0 && len(req.Topics) == 0 {
+		for topic := range a.view.Topics() {
+			a.topic(topic)
+		}
+	}
+	mayCreate := req.AllowAutoTopicCreation && h.deps.Settings().AutoCreateTopics
+	for i := range req.Topics {
+		a.named(&req.Topics[i], mayCreate)
+	}
+	r.Reply(resp)
+	return server.Done
+}
+
+// validIDs reports whether the request names topics the way its version can: by id from v12 on.
+func validIDs(req *wire.MetadataRequest, version int16) bool {
+	for i := range req.Topics {
+		t := &req.Topics[i]
+		if version < 12 && !t.TopicID.IsZero() || t.Name == nil && (version < 12 || t.TopicID.IsZero()) {
+			return version < 10 // which have neither ids nor null names
+		}
+	}
+	return true
+}
+
+// refuse answers every topic with INVALID_REQUEST.
+func refuse(req *wire.MetadataRequest, resp *wire.MetadataResponse, version int16) {
+	for i := range req.Topics {
+		t := wire.Add(&resp.Topics)
+		t.ErrorCode = kafkaerr.InvalidRequest
+		t.Name, t.TopicID = req.Topics[i].Name, req.Topics[i].TopicID
+		if t.Name == nil && version < 12 {
+			t.Name = []byte{}
+		}
+	}
+	if version >= 13 {
+		resp.ErrorCode = kafkaerr.InvalidRequest
+	}
+}
+
+// answer is a Metadata response in the making.
+type answer struct {
+	handler    *topics
+	request    *server.Request
+	resp       *wire.MetadataResponse
+	version    int16
+	operations bool
+	view       view
+}
+
+func (a *answer) cluster(operations bool) {
+	nodes := a.view.nodes(false)
+	for _, n := range nodes {
+		b := wire.Add(&a.resp.Brokers)
+		b.NodeID, b.Host, b.Port = int32(n.ID), []byte(n.at.Host), n.at.Port
+		if n.Rack != "" {
+			b.Rack = []byte(n.Rack)
+		}
+	}
+	a.resp.ClusterID = []byte(a.view.ClusterID())
+	a.resp.ControllerID = int32(a.view.controller(nodes))
+	if operations && a.version >= 8 && a.version <= 10 {
+		a.resp.ClusterAuthorizedOperations = allClusterOperations
+	}
+}
+
+// named answers for one topic that the request names.
+func (a *answer) named(asked *wire.MetadataRequestTopic, mayCreate bool) {
+	if asked.Name == nil {
+		if topic, ok := a.view.TopicByID(asked.TopicID); ok {
+			a.topic(topic)
+			return
+		}
+		t := wire.Add(&a.resp.Topics)
+		t.ErrorCode, t.TopicID = kafkaerr.UnknownTopicID, asked.TopicID
+		return
+	}
+	if topic, ok := a.view.TopicBytes(asked.Name); ok {
+		a.topic(topic)
+		return
+	}
+	t := wire.Add(&a.resp.Topics)
+	t.Name, t.ErrorCode = asked.Name, kafkaerr.UnknownTopicOrPartition
+	t.IsInternal = model.IsInternalTopic(string(asked.Name))
+	switch name := string(asked.Name); {
+	case model.ValidateTopicName(name) != nil:
+		t.ErrorCode = kafkaerr.InvalidTopicException
+	case mayCreate:
+		a.handler.create(a.request, name)
+	}
+}
+
+func (a *answer) topic(topic *metadata.Topic) {
+	t := wire.Add(&a.resp.Topics)
+	t.Name, t.TopicID, t.IsInternal = []byte(topic.Name), topic.ID, model.IsInternalTopic(topic.Name)
+	if a.operations && a.version >= 8 {
+		t.TopicAuthorizedOperations = allTopicOperations
+	}
+	for i := range topic.Partitions {
+		at := &topic.Partitions[i]
+		p := wire.Add(&t.Partitions)
+		leader, code := a.view.leader(topic, int32(i))
+		if code == kafkaerr.ListenerNotFound && a.version < 6 {
+			code = kafkaerr.LeaderNotAvailable
+		}
+		p.ErrorCode, p.PartitionIndex, p.LeaderID, p.LeaderEpoch = code, int32(i), int32(leader), at.LeaderEpoch
+		p.ReplicaNodes, p.IsrNodes, p.OfflineReplicas = ids(at.Replicas), ids(at.ISR), a.view.offline(at)
+	}
+}
+
+// create starts the creation of a topic unless one is under way. Its outcome shows in the image; a client
+// that asks again finds it there.
+func (h *topics) create(r *server.Request, name string) {
+	h.creating.Lock()
+	_, underWay := h.creating.names[name]
+	h.creating.names[name] = struct{}{}
+	h.creating.Unlock()
+	if underWay {
+		return
+	}
+	r.Go(func(ctx context.Context) {
+		defer func() {
+			h.creating.Lock()
+			delete(h.creating.names, name)
+			h.creating.Unlock()
+		}()
+		// An error is the controller's to log; the client sees that the topic is still missing.
+		_ = h.deps.CreateTopic(ctx, name)
+	})
+}

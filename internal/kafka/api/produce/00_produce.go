@@ -1,0 +1,285 @@
+package produce
+
+// Produce: v3-13, advertised from v0.
+//
+// Behaviour: batches are validated and appended in the order of the request. acks=0 answers nothing, and
+// closes the connection where a batch failed; acks=1 answers after the append (after the flush, where
+// write.caching makes the node wait for one); acks=-1 when the high watermark has passed. A request whose
+// wait times out is answered with REQUEST_TIMED_OUT, its batches stay. A retried batch is answered with
+// the offsets of the first time.
+//
+// Versions: v3 headers and transactional ids; v5 log start offset; v7 zstd (KIP-110: before it zstd gets
+// UNSUPPORTED_COMPRESSION_TYPE); v8 errors of single records (KIP-467); v9 flexible; v10 leader hints
+// (KIP-951); v11-12 transaction verification (KIP-890); v13 topic ids (KIP-516). v0-2 are advertised and
+// refused: librdkafka reads from a missing v0 that the broker cannot decompress (KAFKA-18659).
+//
+// On purpose other than Kafka: none of the answers.
+
+import (
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/walser-io/walser/internal/kafka/server"
+	"github.com/walser-io/walser/internal/kafkaerr"
+	"github.com/walser-io/walser/internal/model"
+	"github.com/walser-io/walser/internal/record"
+	"github.com/walser-io/walser/internal/replica"
+	"github.com/walser-io/walser/internal/wire"
+)
+
+// adminClientID may produce to internal topics: Kafka's own tools use it to.
+const adminClientID = "__admin_client"
+
+// firstZstdVersion is the first version whose clients can be told of zstd.
+const firstZstdVersion = 7
+
+type produce struct {
+	deps  Deps
+	calls sync.Pool // of *call
+}
+
+func newProduce(d Deps) *produce {
+	p := &produce{deps: d}
+	p.calls.New = func() any {
+		c := &call{produce: p}
+		c.append.Done = func(*replica.Append) { c.turn() }
+		c.done = c.recycle
+		return c
+	}
+	return p
+}
+
+// call is one Produce request on its way.
+type call struct {
+	produce *produce
+	request *server.Request
+	acks    int16
+	append  replica.Append
+	topics  []topicEntries
+	names   []byte // the topics' names, which outlive the frame here
+	done    func()
+	// turns counts the handler and the append; whoever is last answers.
+	turns atomic.Int32
+}
+
+// topicEntries says which entries of the append belong to a topic of the request.
+type topicEntries struct {
+	name    []byte
+	id      model.TopicID
+	count   int
+	indexes []int32
+}
+
+func (p *produce) handle(r *server.Request) server.Outcome {
+	c := p.calls.Get().(*call)
+	c.start(r, r.Body.(*wire.ProduceRequest))
+	p.deps.Replicas.Append(&c.append)
+	if c.turns.Load() == 2 {
+		// It waits: what the answer needs was copied, the frame can go.
+		r.ReleaseFrame()
+	}
+	c.turn()
+	return server.Parked
+}
+
+// start fills the append from the request. What fails before a replica is asked has its result set.
+func (c *call) start(r *server.Request, body *wire.ProduceRequest) {
+	c.request, c.acks = r, body.Acks
+	c.turns.Store(2)
+	c.topics, c.names = c.topics[:0], c.names[:0]
+	c.append.Acks = body.Acks
+	c.append.Timeout = time.Duration(max(body.TimeoutMs, 0)) * time.Millisecond
+	c.append.Entries = c.append.Entries[:0]
+	c.names = appendNames(c.names, body)
+	names := c.names
+	for i := range body.TopicData {
+		topic := &body.TopicData[i]
+		name := names[:len(topic.Name)]
+		names = names[len(topic.Name):]
+		t := c.addTopic(name, topic.TopicID, len(topic.PartitionData))
+		for j := range topic.PartitionData {
+			partition := &topic.PartitionData[j]
+			t.indexes = append(t.indexes, partition.Index)
+			e := c.addEntry()
+			if err := c.check(e, topic, partition); err != nil {
+				e.Replica = nil
+				e.Result = replica.AppendResult{Err: err, BaseOffset: -1, LogAppendTime: -1, LogStartOffset: -1}
+			}
+		}
+	}
+}
+
+// appendNames copies the names in one run, so that growing moves none that is in use.
+func appendNames(to []byte, body *wire.ProduceRequest) []byte {
+	for i := range body.TopicData {
+		to = append(to, body.TopicData[i].Name...)
+	}
+	return to
+}
+
+func (c *call) addTopic(name []byte, id model.TopicID, count int) *topicEntries {
+	if len(c.topics) < cap(c.topics) {
+		c.topics = c.topics[:len(c.topics)+1]
+	} else {
+		c.topics = append(c.topics, topicEntries{})
+	}
+	t := &c.topics[len(c.topics)-1]
+	*t = topicEntries{name: name, id: id, count: count, indexes: t.indexes[:0]}
+	return t
+}
+
+func (c *call) addEntry() *replica.AppendEntry {
+	if len(c.append.Entries) < cap(c.append.Entries) {
+		c.append.Entries = c.append.Entries[:len(c.append.Entries)+1]
+	} else {
+		c.append.Entries = append(c.append.Entries, replica.AppendEntry{})
+	}
+	e := &c.append.Entries[len(c.append.Entries)-1]
+	*e = replica.AppendEntry{}
+	return e
+}
+
+var (
+	errBatchCount = kafkaerr.New(kafkaerr.InvalidRecord, "a Produce request carries exactly one record batch for each partition")
+	errBaseOffset = kafkaerr.New(kafkaerr.InvalidRecord, "the base offset of a produced batch must be 0")
+	errMagic      = kafkaerr.New(kafkaerr.InvalidRecord, "only record batches of magic 2 are accepted")
+	errZstd       = kafkaerr.New(kafkaerr.UnsupportedCompressionType, "zstd needs Produce version 7 or above")
+	errInternal   = kafkaerr.New(kafkaerr.InvalidTopicException, "clients may not produce to internal topics")
+)
+
+// check finds the replica and looks at the shape of the batch, in Kafka's order of errors.
+func (c *call) check(e *replica.AppendEntry, topic *wire.TopicProduceData, partition *wire.PartitionProduceData) (err error) {
+	if c.acks < replica.AcksAll || c.acks > replica.AcksLeader {
+		return kafkaerr.InvalidRequiredAcks
+	}
+	replicas := c.produce.deps.Replicas
+	if c.request.Version() >= 13 {
+		e.Replica, err = replicas.ReplicaByID(topic.TopicID, partition.Index)
+	} else {
+		e.Replica, err = replicas.Replica(topic.Name, partition.Index)
+	}
+	if err != nil {
+		return err
+	}
+	if e.Batch, err = onlyBatch(partition.Records); err != nil {
+		return err
+	}
+	if e.Batch.Codec() == record.Zstd && c.request.Version() < firstZstdVersion {
+		return errZstd
+	}
+	if model.IsInternalTopic(e.Replica.TopicPartition().Topic) && c.request.ClientID() != adminClientID {
+		return errInternal
+	}
+	return nil
+}
+
+// onlyBatch returns the one batch that records must be.
+func onlyBatch(records []byte) (record.Batch, error) {
+	batch, rest, err := record.ParseBatch(records)
+	switch {
+	case errors.Is(err, record.ErrBadMagic):
+		return nil, errMagic
+	case errors.Is(err, record.ErrShort) && len(records) == 0:
+		return nil, errBatchCount
+	case err != nil:
+		return nil, kafkaerr.CorruptMessage
+	case len(rest) > 0:
+		return nil, errBatchCount
+	case batch.BaseOffset() != 0:
+		return nil, errBaseOffset
+	}
+	return batch, nil
+}
+
+// turn is taken by the handler and by the append when they are done with the call.
+func (c *call) turn() {
+	if c.turns.Add(-1) > 0 {
+		return
+	}
+	r := c.request
+	if c.acks == replica.AcksNone {
+		if err := c.firstError(); err != nil {
+			r.CloseConnection(err)
+		} else {
+			r.NoReply()
+		}
+		c.recycle()
+		return
+	}
+	resp := r.Response().(*wire.ProduceResponse)
+	c.fill(resp)
+	r.AfterSend(c.done) // the response points at the names until it is encoded
+	r.Reply(resp)
+}
+
+func (c *call) firstError() error {
+	for i := range c.append.Entries {
+		if err := c.append.Entries[i].Result.Err; err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *call) fill(resp *wire.ProduceResponse) {
+	entries := c.append.Entries
+	for i := range c.topics {
+		t := &c.topics[i]
+		topic := wire.Add(&resp.Responses)
+		topic.Name, topic.TopicID = t.name, t.id
+		for j, index := range t.indexes {
+			p := wire.Add(&topic.PartitionResponses)
+			p.Index = index
+			c.fillPartition(resp, p, &entries[j])
+		}
+		entries = entries[t.count:]
+	}
+}
+
+func (c *call) fillPartition(resp *wire.ProduceResponse, p *wire.PartitionProduceResponse, e *replica.AppendEntry) {
+	result := &e.Result
+	p.ErrorCode = kafkaerr.CodeOf(result.Err)
+	p.BaseOffset, p.LogAppendTimeMs, p.LogStartOffset = result.BaseOffset, result.LogAppendTime, result.LogStartOffset
+	if result.Err == nil {
+		return
+	}
+	if message := kafkaerr.MessageOf(result.Err); message != "" {
+		p.ErrorMessage = []byte(message)
+	}
+	for i := range result.RecordErrors {
+		wrong := wire.Add(&p.RecordErrors)
+		wrong.BatchIndex = result.RecordErrors[i].Index
+		wrong.BatchIndexErrorMessage = []byte(result.RecordErrors[i].Message)
+	}
+	if p.ErrorCode == kafkaerr.NotLeaderOrFollower && e.Replica != nil && c.request.Version() >= 10 {
+		c.hintLeader(resp, p, e.Replica)
+	}
+}
+
+// hintLeader tells a client that asked the wrong broker who leads, so that it need not fetch metadata.
+func (c *call) hintLeader(resp *wire.ProduceResponse, p *wire.PartitionProduceResponse, asked *replica.Replica) {
+	leader, epoch := asked.Leadership()
+	p.CurrentLeader.LeaderID, p.CurrentLeader.LeaderEpoch = int32(leader), epoch
+	for i := range resp.NodeEndpoints {
+		if resp.NodeEndpoints[i].NodeID == int32(leader) {
+			return
+		}
+	}
+	if at, ok := c.produce.deps.Endpoints.Endpoint(leader, c.request.Listener().Name); ok {
+		node := wire.Add(&resp.NodeEndpoints)
+		node.NodeID, node.Host, node.Port = int32(leader), []byte(at.Host), at.Port
+	}
+}
+
+// maxPooledEntries keeps a call that once held a huge request from holding its memory for ever.
+const maxPooledEntries = 4096
+
+func (c *call) recycle() {
+	c.request = nil
+	if !c.append.Reusable() || cap(c.append.Entries) > maxPooledEntries {
+		return
+	}
+	c.produce.calls.Put(c)
+}
