@@ -192,6 +192,7 @@ func (d *driver) run(td *datadriven.TestData) string {
 	case "config":
 		d.config.MaxSize = int(a.int("max-size", int64(d.config.MaxSize)))
 		d.config.InitialRebalanceDelay = time.Duration(a.int("initial-delay", d.config.InitialRebalanceDelay.Milliseconds())) * time.Millisecond
+		d.config.OffsetsRetention = time.Duration(a.int("retention", d.config.OffsetsRetention.Milliseconds())) * time.Millisecond
 		d.reload()
 	case "events":
 		d.events = a.string("on", "true") == "true"
