@@ -77,7 +77,7 @@ type Runtime struct {
 		xsync.Mutex
 		executors map[model.TopicPartition]*executor // that requests go to
 		live      map[*executor]struct{}             // these, and those that have not answered everyone yet
-		ready     []*executor // those with mail, each once
+		ready     []*executor                        // those with mail, each once
 		closing   bool
 	}
 }
