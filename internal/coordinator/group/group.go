@@ -115,12 +115,21 @@ func (g *group) restore() {
 	g.leader = rec.leader
 	for i := range rec.members {
 		m := &rec.members[i]
+		if g.byID[m.id] != nil || m.instanceID != nil && g.static[*m.instanceID] != nil {
+			continue // no coordinator writes that
+		}
 		g.add(&member{
 			id: m.id, instanceID: m.instanceID, clientID: m.clientID, clientHost: m.clientHost,
 			rebalanceTimeoutMs: m.rebalanceTimeoutMs, sessionTimeoutMs: m.sessionTimeoutMs,
 			protocols:  []Protocol{{Name: rec.protocol, Metadata: m.subscription}},
 			assignment: m.assignment,
 		})
+	}
+	if g.byID[g.leader] == nil {
+		g.leader = ""
+		if len(g.members) > 0 {
+			g.leader = g.members[0].id
+		}
 	}
 	g.findSubscribed()
 }

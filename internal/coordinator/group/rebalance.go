@@ -7,6 +7,9 @@ import (
 	"github.com/walser-io/walser/internal/kafkaerr"
 )
 
+// minRejoinMs keeps a group whose members all ask for no time to join from looking again without a pause.
+const minRejoinMs = 1000
+
 // rebalanceOrComplete is called after a member came, changed or went.
 func (s *Shard) rebalanceOrComplete(g *group, reason string) {
 	if g.state == PreparingRebalance {
@@ -76,7 +79,7 @@ func (s *Shard) completeJoin(g *group) {
 	}
 	if len(g.members) > 0 && !g.electLeader() {
 		// Only static members are left and none of them joined: their sessions decide.
-		s.timers.arm(&g.joinTimer, s.after(g.rebalanceTimeoutMs()))
+		s.timers.arm(&g.joinTimer, s.after(max(g.rebalanceTimeoutMs(), minRejoinMs)))
 		return
 	}
 	g.generation++
