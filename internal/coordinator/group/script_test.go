@@ -74,6 +74,7 @@ func (d *driver) apply(out coordinator.Output) {
 	for _, r := range out.Replies {
 		if failed && r.AfterCommit {
 			fmt.Fprintf(&d.out, "%d: fails with the append\n", r.Waiter)
+			d.answers[r.Waiter] = errAppend
 			continue
 		}
 		d.answer(r)
