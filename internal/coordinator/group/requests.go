@@ -68,7 +68,7 @@ type Assignment struct {
 type SyncGroupResponse struct {
 	Err                        kafkaerr.Code
 	ProtocolType, ProtocolName string // empty with an error
-	Assignment                 []byte
+	Assignment                 []byte // never nil without an error; an error stands for the empty one
 }
 
 // Heartbeat keeps a session alive; the answer is a *HeartbeatResponse.

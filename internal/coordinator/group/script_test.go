@@ -70,6 +70,11 @@ func (d *driver) apply(out coordinator.Output) {
 			fmt.Fprintf(&d.out, "event %s %v\n", e.Name, e.Attrs)
 		}
 	}
+	for _, rec := range out.Records {
+		if rec.Value == nil && !out.Flush {
+			d.t.Error("what is deleted must be gone for the next call")
+		}
+	}
 	failed := d.fail && len(out.Records) > 0
 	for _, r := range out.Replies {
 		if failed && r.AfterCommit {
