@@ -3,6 +3,8 @@ package runtime_test
 import (
 	"fmt"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -227,12 +229,66 @@ func TestLoad_ChunkByChunk(t *testing.T) {
 		if loading.reads != 50 {
 			t.Errorf("%d chunks were read, want 50", loading.reads)
 		}
-		// What was loaded may not be committed: whoever reads it waits.
 		w.submitTo(p1, get{"k0"})
 		w.submitTo(p1, get{"noticed"})
-		w.expect("")
 		loading.commit(nil)
 		w.expect("k0=49, noticed=early")
+	})
+}
+
+// What was loaded may not be committed: whoever reads it waits.
+func TestLoad_AnswersWaitForTheCommit(t *testing.T) {
+	inBubble(t, func(w *world) {
+		loading := &fakeLog{epoch: 4, maxBytes: 1 << 20, manual: true, batches: [][]coordinator.Record{records("a=1")}}
+		w.runtime.Elect(p1, 4, loading)
+		synctest.Wait()
+		w.submitTo(p1, get{"a"})
+		w.expect("")
+		loading.commit(nil)
+		w.expect("a=1")
+	})
+}
+
+// Whatever comes between an election and a resignation, a request is answered once.
+func TestSubmit_AnsweredOnceInTheStorm(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := start(t, runtime.DefaultConfig(4))
+		const senders, each = 8, 500
+		var answered [senders][each]atomic.Int32
+		var sending sync.WaitGroup
+		for i := range senders {
+			sending.Go(func() {
+				for j := range each {
+					var body any = put{"a=1"}
+					if j%3 == 0 {
+						body = park{}
+					}
+					c := w.runtime.Submit(p0, body, func(any) { answered[i][j].Add(1) })
+					if j%5 == 0 {
+						c.Cancel()
+					}
+				}
+			})
+		}
+		for epoch := int32(2); epoch < 200; epoch++ {
+			w.log.set(func() { w.log.epoch = epoch })
+			w.runtime.Elect(p0, epoch, w.log)
+			if epoch%7 == 0 {
+				w.log.set(func() { w.log.fail = kafkaerr.KafkaStorageError })
+			}
+			if epoch%3 == 0 {
+				w.runtime.Resign(p0, epoch)
+			}
+		}
+		sending.Wait()
+		w.stop()
+		for i := range senders {
+			for j := range each {
+				if n := answered[i][j].Load(); n != 1 {
+					t.Fatalf("request %d of sender %d was answered %d times", j, i, n)
+				}
+			}
+		}
 	})
 }
 
