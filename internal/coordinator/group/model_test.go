@@ -227,6 +227,7 @@ func (w *world) drive(c *client) {
 		w.sync(c)
 	case stable:
 		w.heartbeat(c)
+	default: // it waits
 	}
 }
 

@@ -148,11 +148,10 @@ func (s *Shard) expireSession(g *group, m *member) {
 	}
 	s.event("member dropped", "group", g.id, "member", m.id, "reason", "its session expired")
 	s.removeMember(g, m)
-	switch g.state {
-	case Stable, CompletingRebalance:
-		s.prepareRebalance(g, "the session of member "+m.id+" expired")
-	case PreparingRebalance:
+	if g.state == PreparingRebalance {
 		s.completeExpired(g)
+	} else {
+		s.prepareRebalance(g, "the session of member "+m.id+" expired")
 	}
 }
 

@@ -44,7 +44,7 @@ func (s *Shard) leave(w coordinator.WaiterID, req *LeaveGroup) {
 		switch g.state {
 		case Stable, CompletingRebalance:
 			s.prepareRebalance(g, "members left")
-		case PreparingRebalance:
+		default:
 			s.completeJoinIfAllJoined(g)
 		}
 	}

@@ -89,6 +89,7 @@ type executor struct {
 	tick       deadline.Handle
 	tickAt     time.Time // zero: tick is not armed
 	load       load
+	lines      lineBudget
 }
 
 // turnOutput collects what the shard asked for since the last append.
@@ -490,11 +491,4 @@ func (x *executor) armTick() {
 	x.tick = x.runtime.deps.Deadlines.Schedule(time.Now().Add(next.Sub(x.now)), func(time.Time) {
 		x.post(event{kind: ticked})
 	})
-}
-
-func (x *executor) report(events []coordinator.Event) {
-	for _, e := range events {
-		x.runtime.metrics.events.WithLabelValues(e.Name).Inc()
-		x.logger.Info(e.Name, e.Attrs...)
-	}
 }

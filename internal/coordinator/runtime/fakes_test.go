@@ -3,8 +3,8 @@ package runtime_test
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -156,6 +156,7 @@ type (
 	park    struct{}
 	alarm   struct{ in time.Duration } // answered by a tick
 	boom    struct{}
+	gossip  struct{ events int }
 	noticed struct{ what string }
 )
 
@@ -206,6 +207,8 @@ func (s *kvShard) Handle(now time.Time, req coordinator.Request) coordinator.Out
 		s.alarms[req.Waiter] = now.Add(body.in)
 	case boom:
 		panic("boom")
+	case gossip:
+		return coordinator.Output{Replies: answer("ok"), Events: slices.Repeat([]coordinator.Event{{Name: "gossip", Attrs: []any{"a", 1}}}, body.events)}
 	case noticed:
 		return coordinator.Output{Records: records("noticed=" + body.what), Replies: answer("ok")}
 	}
@@ -281,6 +284,27 @@ type world struct {
 	unloads atomic.Int32
 	stop    func()
 	answers answers
+
+	logged   lockedBuffer
+	registry *prometheus.Registry
+}
+
+// lockedBuffer takes the lines of several workers.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) count(text string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Count(l.b.String(), text)
 }
 
 // answers collects what was answered, in order.
@@ -309,12 +333,12 @@ func fail(_ any, code kafkaerr.Code) any { return code.Error() }
 
 // start runs a world with partition 0 elected in epoch 1.
 func start(t *testing.T, config runtime.Config) *world {
-	w := &world{t: t, log: &fakeLog{epoch: 1, maxBytes: 1 << 20}}
+	w := &world{t: t, registry: prometheus.NewRegistry(), log: &fakeLog{epoch: 1, maxBytes: 1 << 20}}
 	deadlines := deadline.New()
 	var err error
 	w.runtime, err = runtime.New(config, runtime.Deps{
-		Logger:     slog.New(slog.NewTextHandler(io.Discard, nil)),
-		Registerer: prometheus.NewRegistry(),
+		Logger:     slog.New(slog.NewTextHandler(&w.logged, nil)),
+		Registerer: w.registry,
 		// The node's clock is off by years: only differences of it may count.
 		Wall:      func() time.Time { return time.Now().AddDate(7, 0, 0) },
 		Deadlines: deadlines,
@@ -359,8 +383,12 @@ func (w *world) together(bodies ...any) {
 
 // sleep lets time pass, and what is due then happen.
 func (w *world) sleep(d time.Duration) {
-	time.Sleep(d)
+	pass(d)
 	synctest.Wait()
+}
+
+func pass(d time.Duration) {
+	time.Sleep(d) //nolint:forbidigo // virtual time
 }
 
 func (w *world) expect(want string) {

@@ -86,7 +86,7 @@ func consume(g *groups, n int) (generation int32, err error) {
 			join.MemberID = joined.MemberID
 			continue
 		case kafkaerr.CoordinatorLoadInProgress:
-			time.Sleep(100 * time.Millisecond)
+			pass(100 * time.Millisecond)
 			continue
 		default:
 			return 0, fmt.Errorf("member %d joins: %w", n, joined.Err)
@@ -104,7 +104,7 @@ func consume(g *groups, n int) (generation int32, err error) {
 		}
 		rejoin := false
 		for range 20 {
-			time.Sleep(3 * time.Second)
+			pass(3 * time.Second)
 			beat := ask[*group.HeartbeatResponse](g, &group.Heartbeat{GroupID: "storm", MemberID: joined.MemberID, Generation: joined.Generation})
 			if rejoin = beat.Err == kafkaerr.RebalanceInProgress; rejoin {
 				break
@@ -138,7 +138,7 @@ func TestGroups_JoinStorm(t *testing.T) {
 		var consumers sync.WaitGroup
 		for n := range members {
 			consumers.Go(func() {
-				time.Sleep(time.Duration(n) * 200 * time.Millisecond)
+				pass(time.Duration(n) * 200 * time.Millisecond)
 				generations[n], errs[n] = consume(g, n)
 			})
 		}
@@ -162,7 +162,7 @@ func TestGroups_JoinStorm(t *testing.T) {
 		if d := described.Groups[0]; d.State != "Stable" || len(d.Members) != members {
 			t.Fatalf("after a failover the group is %s with %d members", d.State, len(d.Members))
 		}
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		described = ask[*group.DescribeGroupsResponse](g, &group.DescribeGroups{Version: 6, GroupIDs: []string{"storm"}})
 		if d := described.Groups[0]; d.State != "Empty" {
 			t.Fatalf("silent members make the group %s", d.State)

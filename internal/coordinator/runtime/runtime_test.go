@@ -445,6 +445,36 @@ func TestRun_AnswersEveryoneBeforeItReturns(t *testing.T) {
 	})
 }
 
+// What clients bring about is counted in full, and logged within bounds.
+func TestEvents(t *testing.T) {
+	inBubble(t, func(w *world) {
+		w.submit(gossip{50})
+		w.expect("ok")
+		w.sleep(time.Second)
+		w.submit(gossip{3})
+		w.expect("ok")
+		if n := w.logged.count("msg=gossip"); n != 23 {
+			t.Errorf("%d lines, want 20 of the first second and 3 of the next", n)
+		}
+		if n := w.logged.count("count=30"); n != 1 {
+			t.Errorf("%d lines say that 30 were not logged, want 1", n)
+		}
+		families, err := w.registry.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, family := range families {
+			if family.GetName() == "walser_coordinator_events_total" {
+				if got := family.GetMetric()[0].GetCounter().GetValue(); got != 53 {
+					t.Errorf("%v events are counted, want 53", got)
+				}
+				return
+			}
+		}
+		t.Error("events are not counted")
+	})
+}
+
 func TestNew_SaysWhatIsWrong(t *testing.T) {
 	_, err := runtime.New(runtime.Config{}, runtime.Deps{})
 	for _, name := range []string{"workers", "offsets.commit.timeout.ms", "backoff"} {
