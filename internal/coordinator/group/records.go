@@ -66,6 +66,24 @@ type codec struct {
 	offsetValue   wire.OffsetCommitValue
 	groupKey      wire.GroupMetadataKey
 	metadataValue wire.GroupMetadataValue
+	// arena is what records are cut from, in order; what was given out is never written again.
+	arena []byte
+}
+
+const arenaBytes = 4 << 10
+
+// encoded returns what the writer holds in memory that the record may keep.
+func (c *codec) encoded() []byte {
+	b := c.w.Bytes()
+	if cap(c.arena)-len(c.arena) < len(b) {
+		if len(b) > arenaBytes/4 {
+			return bytes.Clone(b)
+		}
+		c.arena = make([]byte, 0, arenaBytes)
+	}
+	start := len(c.arena)
+	c.arena = append(c.arena, b...)
+	return c.arena[start:len(c.arena):len(c.arena)]
 }
 
 // offsetKeyBytes returns the key of a committed offset.
@@ -74,7 +92,7 @@ func (c *codec) offsetKeyBytes(group, topic string, partition int32) []byte {
 	c.w.Int16(typeOffsetCommit)
 	c.offsetKey = wire.OffsetCommitKey{Group: group, Topic: topic, Partition: partition}
 	c.offsetKey.Encode(&c.w, 0)
-	return bytes.Clone(c.w.Bytes())
+	return c.encoded()
 }
 
 // offsetRecord returns the record that commits p, or why it cannot be encoded.
@@ -94,7 +112,7 @@ func (c *codec) offsetRecord(group, topic string, partition int32, p position, n
 		CommitTimestamp: p.commitMs, ExpireTimestamp: p.expireMs, TopicID: p.topicID,
 	}
 	c.offsetValue.Encode(&c.w, version)
-	return coordinator.Record{Key: key, Value: bytes.Clone(c.w.Bytes()), TimestampMs: nowMs}, c.w.Err()
+	return coordinator.Record{Key: key, Value: c.encoded(), TimestampMs: nowMs}, c.w.Err()
 }
 
 // groupKeyBytes returns the key of a group's metadata.
@@ -103,7 +121,7 @@ func (c *codec) groupKeyBytes(group string) []byte {
 	c.w.Int16(typeGroupMetadata)
 	c.groupKey = wire.GroupMetadataKey{Group: group}
 	c.groupKey.Encode(&c.w, 0)
-	return bytes.Clone(c.w.Bytes())
+	return c.encoded()
 }
 
 // groupRecord returns the record of g's present generation, or why it cannot be encoded.
@@ -128,7 +146,7 @@ func (c *codec) groupRecord(g *group, nowMs int64) (coordinator.Record, error) {
 	c.w.Reset()
 	c.w.Int16(groupMetadataVersion)
 	value.Encode(&c.w, groupMetadataVersion)
-	return coordinator.Record{Key: key, Value: bytes.Clone(c.w.Bytes()), TimestampMs: nowMs}, c.w.Err()
+	return coordinator.Record{Key: key, Value: c.encoded(), TimestampMs: nowMs}, c.w.Err()
 }
 
 // recordType returns the type of a record and leaves the reader behind it.

@@ -113,6 +113,9 @@ func (d *driver) answer(r coordinator.Reply) {
 		d.t.Errorf("waiter %d is answered twice", r.Waiter)
 	}
 	d.answers[r.Waiter] = r.Response
+	if synced, ok := r.Response.(*group.SyncGroupResponse); ok && synced.Err == kafkaerr.None && synced.Assignment == nil {
+		d.t.Errorf("waiter %d is assigned null, which clients cannot read", r.Waiter)
+	}
 	wait := ""
 	if r.AfterCommit {
 		wait = " (committed)"
