@@ -1,0 +1,51 @@
+package node
+
+import (
+	"math"
+	"net/netip"
+	"runtime/debug"
+
+	"github.com/KimMachineGun/automemlimit/memlimit"
+
+	"github.com/walser-io/walser/internal/kafka/server"
+)
+
+// serverConfig gives the server its limits, those that depend on the machine filled in.
+func (n *Node) serverConfig() server.Config {
+	limits, broker := &n.cfg.Limits, n.settings.latest.Load().Broker()
+	c := server.Config{
+		SocketRequestMaxBytes:     int(limits.SocketRequestMaxBytes),
+		QueuedMaxRequestBytes:     limits.QueuedMaxRequestBytes,
+		MaxConnections:            min(int(broker.MaxConnections), descriptorLimit()/2),
+		MaxConnectionsPerIP:       int(broker.MaxConnectionsPerIP),
+		MaxConnectionCreationRate: int(broker.MaxConnectionCreationRate),
+		ConnectionsMaxIdle:        limits.ConnectionsMaxIdle,
+		SendBuffer:                int(limits.SendBufferBytes),
+		RecvBuffer:                int(limits.ReceiveBufferBytes),
+	}
+	if c.QueuedMaxRequestBytes < 0 {
+		c.QueuedMaxRequestBytes = max(memoryLimit()/4, int64(c.SocketRequestMaxBytes))
+	}
+	for host, count := range broker.MaxConnectionsByIP {
+		if addr, err := netip.ParseAddr(host); err == nil {
+			if c.MaxConnectionsPerIPOverrides == nil {
+				c.MaxConnectionsPerIPOverrides = map[netip.Addr]int{}
+			}
+			c.MaxConnectionsPerIPOverrides[addr] = int(count)
+		}
+	}
+	return c
+}
+
+// memoryLimit is what this process may use: GOMEMLIMIT, else the cgroup's limit, else the machine's memory.
+func memoryLimit() int64 {
+	if limit := debug.SetMemoryLimit(-1); limit < math.MaxInt64 {
+		return limit
+	}
+	for _, limit := range []memlimit.Provider{memlimit.FromCgroup, memlimit.FromSystem} {
+		if bytes, err := limit(); err == nil && bytes > 0 && bytes < math.MaxInt64 {
+			return int64(bytes)
+		}
+	}
+	return 1 << 30
+}

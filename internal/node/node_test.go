@@ -1,0 +1,131 @@
+package node_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/walser-io/walser/internal/node/nodetest"
+	"github.com/walser-io/walser/internal/vfs"
+)
+
+func within(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// produce writes the values first … first+count-1 to a topic and waits for all acknowledgements.
+func produce(t *testing.T, n *nodetest.Node, topic string, first, count int) {
+	t.Helper()
+	client := n.Client()
+	records := make([]*kgo.Record, count)
+	for i := range records {
+		records[i] = &kgo.Record{Topic: topic, Value: fmt.Append(nil, first+i)}
+	}
+	if err := client.ProduceSync(within(t), records...).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// consume reads a topic from the start until it has count records, and checks that they are 0, 1, 2 …
+func consume(t *testing.T, n *nodetest.Node, topic string, count int) {
+	t.Helper()
+	client := n.Client(kgo.ConsumeTopics(topic))
+	next := 0
+	for next < count {
+		fetches := client.PollFetches(within(t))
+		if err := fetches.Err(); err != nil {
+			t.Fatal(err)
+		}
+		fetches.EachRecord(func(r *kgo.Record) {
+			if got := string(r.Value); got != fmt.Sprint(next) || r.Offset != int64(next) {
+				t.Fatalf("at offset %d: value %s, want %d", r.Offset, got, next)
+			}
+			next++
+		})
+	}
+}
+
+func TestNode_SurvivesEveryWayToEnd(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		end  func(*vfs.Mem, *nodetest.Node) *vfs.Mem
+	}{
+		{"stop", func(fs *vfs.Mem, n *nodetest.Node) *vfs.Mem {
+			if err := n.Stop(); err != nil {
+				t.Errorf("stop: %v", err)
+			}
+			return fs
+		}},
+		{"kill", func(fs *vfs.Mem, _ *nodetest.Node) *vfs.Mem { return fs.KillProcess() }},
+		{"power loss", func(fs *vfs.Mem, _ *nodetest.Node) *vfs.Mem { return fs.Crash(vfs.CrashOptions{}) }},
+		{"power loss with torn writes", func(fs *vfs.Mem, _ *nodetest.Node) *vfs.Mem {
+			return fs.Crash(vfs.CrashOptions{UnsyncedDataPercent: 50, TornWrites: true, StaleBlocks: true})
+		}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			fs := vfs.NewMem(7)
+			count := 0
+			for range 3 {
+				n := nodetest.Start(t, nodetest.Options{FS: fs})
+				produce(t, n, "t", count, 100)
+				count += 100
+				consume(t, n, "t", count)
+				fs = tc.end(fs, n)
+			}
+			consume(t, nodetest.Start(t, nodetest.Options{FS: fs}), "t", count)
+		})
+	}
+}
+
+func TestNode_LeaderEpochGrowsWithEveryStart(t *testing.T) {
+	fs := vfs.NewMem(1)
+	last := int32(-1)
+	for range 3 {
+		n := nodetest.Start(t, nodetest.Options{FS: fs})
+		produce(t, n, "t", 0, 1)
+		topics, err := kadm.NewClient(n.Client()).ListTopics(within(t), "t")
+		if err != nil {
+			t.Fatal(err)
+		}
+		epoch := topics["t"].Partitions[0].LeaderEpoch
+		if epoch <= last {
+			t.Errorf("leader epoch %d after %d: a restart must raise it", epoch, last)
+		}
+		last = epoch
+		fs = fs.KillProcess()
+	}
+}
+
+func TestNode_TopicLifeCycle(t *testing.T) {
+	n := nodetest.Start(t, nodetest.Options{})
+	admin := kadm.NewClient(n.Client())
+	created, err := admin.CreateTopic(within(t), 3, 1, map[string]*string{"retention.ms": kadm.StringPtr("1000")}, "orders")
+	if err != nil || created.NumPartitions != 3 || created.ID == (kadm.TopicID{}) {
+		t.Fatalf("create = %+v, %v", created, err)
+	}
+	if v := created.Configs["retention.ms"]; v.Value == nil || *v.Value != "1000" {
+		t.Errorf("the answer's retention.ms is %+v, want 1000", v)
+	}
+	if _, err := admin.CreateTopic(within(t), 1, 1, nil, "orders"); err == nil {
+		t.Error("the topic was created twice")
+	}
+	if _, err := admin.CreatePartitions(within(t), 2, "orders"); err != nil {
+		t.Fatal(err)
+	}
+	topics, err := admin.ListTopics(within(t), "orders")
+	if err != nil || len(topics["orders"].Partitions) != 5 {
+		t.Fatalf("%d partitions, %v; want 5", len(topics["orders"].Partitions), err)
+	}
+	if _, err := admin.DeleteTopic(within(t), "orders"); err != nil {
+		t.Fatal(err)
+	}
+	if topics, err := admin.ListTopics(within(t)); err != nil || topics.Has("orders") {
+		t.Errorf("after its deletion the topic is listed: %v, %v", topics.Names(), err)
+	}
+}

@@ -1,0 +1,117 @@
+// Package nodetest runs whole nodes in a test: over files in memory that can lose power, and over
+// listeners in memory that a stock Go client dials. Nothing of it ships.
+package nodetest
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/walser-io/walser/internal/config"
+	"github.com/walser-io/walser/internal/netx"
+	"github.com/walser-io/walser/internal/node"
+	"github.com/walser-io/walser/internal/vfs"
+)
+
+// Addr is where every test node listens, each on a network of its own.
+const Addr = "127.0.0.1:9092"
+
+// Options are what a test may choose. The zero value is a node with the defaults.
+type Options struct {
+	FS     vfs.FS   // nil: new files in memory
+	Set    []string // key=value, as on the command line
+	Logger *slog.Logger
+	Wall   func() time.Time
+}
+
+// Node is a running node.
+type Node struct {
+	t       testing.TB
+	network *netx.Network
+	node    *node.Node
+	cancel  context.CancelFunc
+	done    chan struct{}
+	err     error
+}
+
+// Start runs a node and waits until it answers. It is stopped when the test ends.
+func Start(t testing.TB, opts Options) *Node {
+	t.Helper()
+	n, err := TryStart(t, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// TryStart is Start for a test that expects an error.
+func TryStart(t testing.TB, opts Options) (*Node, error) {
+	t.Helper()
+	if opts.FS == nil {
+		opts.FS = vfs.NewMem(1)
+	}
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	if opts.Wall == nil {
+		opts.Wall = time.Now
+	}
+	static, err := config.Load(config.Sources{
+		Defaults: map[string]string{"log.dir": "/data", "listeners": "PLAINTEXT://" + Addr}, Set: opts.Set,
+	}, nil)
+	if err != nil {
+		return nil, err
+	}
+	n := &Node{t: t, network: netx.NewNetwork(), done: make(chan struct{})}
+	n.node, err = node.New(static, node.Deps{
+		FS: opts.FS, Logger: opts.Logger, Registerer: prometheus.NewRegistry(), Wall: opts.Wall,
+		Listen: func(_, address string) (net.Listener, error) { return n.network.Listen(address) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	n.cancel = cancel
+	go func() {
+		defer close(n.done)
+		n.err = n.node.Run(ctx)
+	}()
+	t.Cleanup(func() { _ = n.Stop() })
+	select {
+	case <-n.node.Ready():
+		return n, nil
+	case <-n.done:
+		return nil, n.err
+	}
+}
+
+// Stop stops the node in good order and returns how it ended.
+func (n *Node) Stop() error {
+	n.cancel()
+	<-n.done
+	return n.err
+}
+
+// Dial connects to the node.
+func (n *Node) Dial(ctx context.Context) (net.Conn, error) {
+	return n.network.DialContext(ctx, "tcp", Addr)
+}
+
+// Client returns a franz-go client of the node, closed when the test ends.
+func (n *Node) Client(opts ...kgo.Opt) *kgo.Client {
+	n.t.Helper()
+	client, err := kgo.NewClient(append([]kgo.Opt{
+		kgo.SeedBrokers(Addr), kgo.Dialer(n.network.DialContext), kgo.AllowAutoTopicCreation(), kgo.MetadataMinAge(10 * time.Millisecond),
+	}, opts...)...)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	n.t.Cleanup(sync.OnceFunc(client.Close))
+	return client
+}
