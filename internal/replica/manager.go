@@ -139,9 +139,14 @@ func (t *topicReplicas) replica(index int32, unknown kafkaerr.Code) (*Replica, e
 // (publish stage Logs). With the first image the logs that exist are queued for recovery instead; until
 // that is done they answer NOT_LEADER_OR_FOLLOWER.
 func (m *Manager) OnMetadata(_ context.Context, img *metadata.Image, delta *metadata.Delta) error {
+	// First what goes: a topic may be deleted and created anew under its name in one step.
 	for _, change := range delta.Topics {
 		if change.New == nil {
 			m.drop(change.Old.ID)
+		}
+	}
+	for _, change := range delta.Topics {
+		if change.New == nil {
 			continue
 		}
 		if err := m.assignTopic(img, change); err != nil {

@@ -262,6 +262,26 @@ func TestLeadershipLost_AnswersWhoWaits(t *testing.T) {
 	}
 }
 
+// The delta lists topics by id: whichever of the two ids is smaller, the old topic makes way first.
+func TestTopicCreatedAnew_InOneStep(t *testing.T) {
+	for _, id := range []model.UUID{{0, 1}, {2}} {
+		b := newBroker(t, vfs.NewMem(1), partition.CachingAuto)
+		if result := b.produce(b.createTopic(0), replica.AcksAll, batch(t, "a", "b")); result.Err != nil {
+			t.Fatal(result.Err)
+		}
+		b.apply(
+			&metadata.RemoveTopicRecord{ID: topicID},
+			&metadata.TopicRecord{Name: "t", ID: id},
+			&metadata.PartitionRecord{TopicID: id, State: metadata.Partition{
+				Replicas: []model.BrokerID{1}, Directories: []model.UUID{{}}, ISR: []model.BrokerID{1}, Leader: 1,
+			}},
+		)
+		if result := b.produce(b.replica(), replica.AcksAll, batch(t, "c")); result.Err != nil || result.BaseOffset != 0 {
+			t.Errorf("id %v: the first record of the new topic got %+v, want offset 0", id, result)
+		}
+	}
+}
+
 func TestCancelFetch_LeavesNothingBehind(t *testing.T) {
 	b := newBroker(t, vfs.NewMem(1), partition.CachingAuto)
 	r := b.createTopic(0)
