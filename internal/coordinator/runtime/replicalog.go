@@ -8,11 +8,24 @@ import (
 	"github.com/walser-io/walser/internal/kafkaerr"
 	"github.com/walser-io/walser/internal/record"
 	"github.com/walser-io/walser/internal/replica"
+	"github.com/walser-io/walser/internal/storage"
 )
+
+// ledPartition is what a replicaLog needs of the replica.
+type ledPartition interface {
+	AppendInternal(leaderEpoch int32, batch record.Batch, committed func(error)) (storage.Appended, error)
+	AwaitCommit(offset int64, committed func(error))
+	StartOffset() int64
+	EndOffset() int64
+	MaxBatchBytes() int
+	ReadLocal(offset int64, buf []byte) ([]byte, error)
+}
+
+var _ ledPartition = (*replica.Replica)(nil)
 
 // replicaLog is the log of a shard: the replica that this broker leads.
 type replicaLog struct {
-	replica *replica.Replica
+	replica ledPartition
 	loaders *sync.Pool // of *loader
 
 	// Calls of one shard never overlap, so it builds all its batches in one place.
