@@ -1,0 +1,6 @@
+// Package e2e runs stock Kafka clients and tools against the walser binary: the table of client × step
+// (matrix_test.go), the tools of Apache Kafka, and what happens to clients when the node is killed.
+//
+// The clients that are not Go live in the folder that E2E_TOOLS names; .ci/e2e installs them there. A
+// client that is missing skips its row, except under E2E_REQUIRE=1, as in CI, where it fails.
+package e2e

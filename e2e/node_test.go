@@ -1,0 +1,167 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// binary builds bin/walser once for all tests, or takes the one WALSER_BIN names.
+var binary = sync.OnceValues(func() (string, error) {
+	if path := os.Getenv("WALSER_BIN"); path != "" {
+		return filepath.Abs(path)
+	}
+	path := filepath.Join(os.TempDir(), fmt.Sprintf("walser-e2e-%d", os.Getpid()))
+	build := exec.Command("go", "build", "-o", path, "./cmd/walser")
+	build.Dir = ".."
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build walser: %w\n%s", err, out)
+	}
+	return path, nil
+})
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if path, err := binary(); err == nil && os.Getenv("WALSER_BIN") == "" {
+		os.Remove(path)
+	}
+	os.Exit(code)
+}
+
+// node is one walser process on a free port, with a data directory of its own that outlives restarts.
+type node struct {
+	t       *testing.T
+	addr    string
+	dataDir string
+	args    []string
+	env     []string
+	cmd     *exec.Cmd
+	exited  chan struct{}
+	log     *syncBuffer
+}
+
+// startNode starts `walser server` as a newcomer would, on a free port, and waits until it answers.
+func startNode(t *testing.T, args ...string) *node {
+	t.Helper()
+	n := &node{t: t, addr: freeAddr(t), dataDir: t.TempDir(), args: args, log: &syncBuffer{}}
+	n.start()
+	t.Cleanup(func() {
+		n.stop()
+		if t.Failed() {
+			t.Logf("walser's log:\n%s", n.log.tail(8000))
+		}
+	})
+	return n
+}
+
+func (n *node) start() {
+	n.t.Helper()
+	path, err := binary()
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	n.cmd = exec.Command(path, append([]string{"server"}, n.args...)...)
+	n.cmd.Env = append(append(os.Environ(), "XDG_DATA_HOME="+n.dataDir, "WALSER_LISTENERS=PLAINTEXT://"+n.addr), n.env...)
+	n.cmd.Stdout, n.cmd.Stderr = n.log, n.log
+	if err := n.cmd.Start(); err != nil {
+		n.t.Fatal(err)
+	}
+	exited := make(chan struct{})
+	n.exited = exited
+	cmd := n.cmd
+	go func() {
+		_ = cmd.Wait() // how it ended is in its log
+		close(exited)
+	}()
+	n.awaitReady()
+}
+
+// awaitReady waits until a client gets an answer.
+func (n *node) awaitReady() {
+	n.t.Helper()
+	client := newClient(n.t, n.addr)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	for {
+		if client.Ping(ctx) == nil {
+			return
+		}
+		select {
+		case <-n.exited:
+			n.t.Fatalf("walser ended:\n%s", n.log.tail(8000))
+		case <-ctx.Done():
+			n.t.Fatalf("walser does not answer on %s:\n%s", n.addr, n.log.tail(8000))
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+// stop asks the process to end and waits for it.
+func (n *node) stop() { n.end(syscall.SIGTERM) }
+
+// kill ends the process without a word, as a crash would.
+func (n *node) kill() { n.end(syscall.SIGKILL) }
+
+func (n *node) end(signal os.Signal) {
+	n.t.Helper()
+	_ = n.cmd.Process.Signal(signal) // it may be gone already
+	select {
+	case <-n.exited:
+	case <-time.After(30 * time.Second):
+		_ = n.cmd.Process.Kill()
+		n.t.Errorf("walser did not end within 30 s of %v", signal)
+	}
+}
+
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func newClient(t *testing.T, addr string, opts ...kgo.Opt) *kgo.Client {
+	t.Helper()
+	client, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(addr)}, opts...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	return client
+}
+
+// syncBuffer is a bytes.Buffer for a process to write and a test to read.
+type syncBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+func (b *syncBuffer) tail(n int) string {
+	s := b.String()
+	return s[max(0, len(s)-n):]
+}
