@@ -1,0 +1,28 @@
+// Command walser is the whole of Walser in one file: a node, and the commands to use one.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"golang.org/x/term"
+
+	"github.com/walser-io/walser/internal/cli"
+	"github.com/walser-io/walser/internal/vfs"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	os.Exit(cli.Main(ctx, cli.Deps{
+		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+		StdinIsTerminal: term.IsTerminal(int(os.Stdin.Fd())),
+		Env:             os.Environ(),
+		FS:              vfs.OS(),
+		Now:             time.Now,
+		StartNode:       cli.RunNode,
+	}, os.Args[1:]))
+}
