@@ -147,11 +147,11 @@ func TestPipe_Deadlines(t *testing.T) {
 
 		// A waiting read follows its deadline, further out and closer.
 		set(a.SetReadDeadline(time.Now().Add(time.Second)))
-		moved := time.AfterFunc(500*time.Millisecond, func() { set(a.SetReadDeadline(time.Now().Add(time.Hour))) })
+		time.AfterFunc(500*time.Millisecond, func() { set(a.SetReadDeadline(time.Now().Add(time.Hour))) })
 		_, err = a.Read(buf)
 		took(time.Hour+500*time.Millisecond, "read with its deadline put off", err)
 		set(a.SetReadDeadline(time.Time{}))
-		moved = time.AfterFunc(time.Minute, func() { set(a.SetReadDeadline(time.Unix(1, 0))) })
+		moved := time.AfterFunc(time.Minute, func() { set(a.SetReadDeadline(time.Unix(1, 0))) })
 		_, err = a.Read(buf)
 		took(time.Minute, "read with its deadline in the past", err)
 		moved.Stop()

@@ -32,7 +32,7 @@ func produce(t *testing.T, n *nodetest.Node, topic string, first, count int) {
 	}
 }
 
-// consume reads a topic from the start until it has count records, and checks that they are 0, 1, 2 …
+// consume reads a topic from the start until it has count records, and checks that they are 0, 1, 2 and so on.
 func consume(t *testing.T, n *nodetest.Node, topic string, count int) {
 	t.Helper()
 	client := n.Client(kgo.ConsumeTopics(topic))

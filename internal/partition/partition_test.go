@@ -80,7 +80,7 @@ func TestStep_HighWatermarkIsSafe(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p := partition.New(1, 0)
 		var end, flushed, hw, epoch int64
-		minISR, isr := 1, 1
+		isr := 1
 		followers := map[model.BrokerID]int64{}
 		for range rapid.IntRange(1, 60).Draw(t, "steps") {
 			var in partition.Input
@@ -102,7 +102,7 @@ func TestStep_HighWatermarkIsSafe(t *testing.T) {
 				flushed = rapid.Int64Range(flushed, end).Draw(t, "flushed")
 				in = partition.Flushed{Offset: flushed}
 			case 4:
-				minISR = rapid.IntRange(1, 3).Draw(t, "min isr")
+				minISR := rapid.IntRange(1, 3).Draw(t, "min isr")
 				in = partition.Configure{WriteCaching: partition.WriteCaching(rapid.IntRange(0, 2).Draw(t, "caching")), MinISR: minISR}
 			case 5:
 				in = partition.GoOffline{}

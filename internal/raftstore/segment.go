@@ -3,6 +3,7 @@ package raftstore
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -71,7 +72,7 @@ func (s *segment) scan() (torn bool, err error) {
 		return false, err
 	}
 	content := make([]byte, size)
-	if n, err := s.file.ReadAt(content, 0); err != nil && err != io.EOF || int64(n) < size {
+	if n, err := s.file.ReadAt(content, 0); err != nil && !errors.Is(err, io.EOF) || int64(n) < size {
 		return false, fmt.Errorf("read %s: %d of %d bytes: %w", s.name, n, size, err)
 	}
 	if s.header, err = readHeader(content); err != nil {

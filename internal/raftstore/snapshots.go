@@ -360,7 +360,7 @@ func (r *snapshotReader) readAt(p []byte, at int64) error {
 	switch {
 	case n == len(p):
 		return nil
-	case err == io.EOF:
+	case errors.Is(err, io.EOF):
 		return corrupt(r.file.Name(), at+int64(n), "the file ends here")
 	}
 	return fmt.Errorf("read %s at offset %d: %w", r.file.Name(), at, err)

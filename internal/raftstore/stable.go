@@ -2,6 +2,7 @@ package raftstore
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -75,7 +76,7 @@ func (st *Stable) create() error {
 func (st *Stable) load() error {
 	content := make([]byte, 2*slotBytes)
 	if n, err := st.file.ReadAt(content, 0); n < len(content) {
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return corrupt(st.file.Name(), int64(n), "the file ends here, it should have %d bytes", len(content))
 		}
 		return fmt.Errorf("read %s: %w", st.file.Name(), err)

@@ -134,7 +134,7 @@ func (st *stream) fill() bool {
 			}
 		}
 		switch {
-		case err == io.EOF: //nolint:errorlint // readers return it bare, and wrapped it would mean another end
+		case err == io.EOF:
 			st.eof = true
 			return n > 0
 		case err != nil:

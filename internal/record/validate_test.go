@@ -46,11 +46,6 @@ func patch32(b record.Batch, pos int, v uint32) record.Batch {
 	return seal(b)
 }
 
-func patch64(b record.Batch, pos int, v uint64) record.Batch {
-	binary.BigEndian.PutUint64(b[pos:], v)
-	return seal(b)
-}
-
 func TestValidate_Rejects(t *testing.T) {
 	idempotent := record.BuilderOptions{ProducerID: 7, BaseSequence: 0}
 	for _, c := range []struct {

@@ -21,7 +21,7 @@ const (
 	// Coordinator: offset commits and transaction markers; the epoch is checked.
 	Coordinator = producerstate.Coordinator
 	// Internal: batches of the node's own topics, without a producer.
-	Internal = producerstate.Origin(producerstate.Replica + 1)
+	Internal = producerstate.Replica + 1
 )
 
 // LeaderAppend says in what role batches are appended.

@@ -49,7 +49,6 @@ type Log struct {
 	turn chan struct{}
 	// Under the turn:
 	snapshots     []int64 // offsets of the producer snapshots in the directory, ascending
-	parentSynced  bool    // the partition's directory is durable in its parent
 	metadataSaved bool    // partition.metadata exists
 	// By the flusher and under the turn at open:
 	metadataSynced bool

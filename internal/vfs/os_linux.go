@@ -60,7 +60,7 @@ func control(f *os.File, call func(fd int) error) error {
 	var callErr error
 	err = raw.Control(func(fd uintptr) {
 		for {
-			if callErr = call(int(fd)); callErr != unix.EINTR {
+			if callErr = call(int(fd)); !errors.Is(callErr, unix.EINTR) {
 				return
 			}
 		}

@@ -107,7 +107,7 @@ func ReadFile(fsys FS, name string) (data []byte, err error) {
 	}
 	data = make([]byte, size)
 	n, err := f.ReadAt(data, 0)
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		err = nil // it became shorter since Size
 	}
 	return data[:n], err

@@ -139,7 +139,7 @@ func TestRWMutex_WriterIsNotStarved(t *testing.T) {
 func TestMutex_InBubble(t *testing.T) {
 	var mu xsync.Mutex
 	mu.Lock()
-	mu.Unlock()
+	mu.Unlock() //nolint:staticcheck // the empty section is the test
 	synctest.Test(t, func(t *testing.T) {
 		mu.Lock()
 		time.Sleep(time.Hour)

@@ -163,7 +163,6 @@ type (
 // kvShard is a shard that keeps strings.
 type kvShard struct {
 	values  map[string]string
-	soft    map[string]string // what runs ahead of the records
 	parked  []coordinator.WaiterID
 	alarms  map[coordinator.WaiterID]time.Time
 	loaded  bool

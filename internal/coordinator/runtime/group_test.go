@@ -3,7 +3,6 @@ package runtime_test
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"sync"
 	"testing"
@@ -39,7 +38,7 @@ func runGroups(t testing.TB, log runtime.Log) (g *groups, stop func()) {
 		return model.UUID{14: byte(drawn >> 8), 15: byte(drawn)}
 	}
 	r, err := runtime.New(runtime.DefaultConfig(2), runtime.Deps{
-		Logger:     slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Logger:     slog.New(slog.DiscardHandler),
 		Registerer: prometheus.NewRegistry(),
 		Wall:       time.Now,
 		Deadlines:  deadlines,

@@ -34,7 +34,7 @@ func start(t testing.TB, table []server.API, cfg server.Config, change ...func(*
 	t.Helper()
 	reg := prometheus.NewRegistry()
 	deps := server.Deps{
-		Logger:     slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Logger:     slog.New(slog.DiscardHandler),
 		Registerer: reg,
 		Wall:       time.Now,
 		Features:   func() server.Features { return server.Features{Epoch: -1} },

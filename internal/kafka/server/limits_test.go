@@ -351,7 +351,6 @@ func TestConn_IdleAndParkedCostLittle(t *testing.T) {
 	for _, r := range waiting {
 		reply(r)
 	}
-	waiting = nil
 	for _, c := range clients {
 		c.expect(2)
 	}

@@ -91,7 +91,7 @@ func DecodeMetaProperties(text []byte) (MetaProperties, error) {
 // AppendPartitionMetadata appends the form of partition.metadata, which ties a partition's directory to
 // one incarnation of its topic.
 func AppendPartitionMetadata(dst []byte, id model.TopicID) []byte {
-	return fmt.Appendf(dst, "version: 0\ntopic_id: %s", model.UUID(id))
+	return fmt.Appendf(dst, "version: 0\ntopic_id: %s", id)
 }
 
 // DecodePartitionMetadata reads partition.metadata.
@@ -108,7 +108,7 @@ func DecodePartitionMetadata(text []byte) (model.TopicID, error) {
 	if err != nil || id.IsZero() {
 		return model.TopicID{}, fmt.Errorf("%w: topic id %.40q", ErrCorrupt, idText)
 	}
-	return model.TopicID(id), nil
+	return id, nil
 }
 
 type cleanShutdown struct {

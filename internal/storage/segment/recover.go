@@ -145,7 +145,6 @@ func (s *Segment) trust(h *Handle, size, from int64) (trusted, error) {
 	s.mu.hint = OffsetEntry{}
 	s.mu.Unlock()
 
-	indexed := 0 // entries of N.index that are kept
 	raw, err := readIndex(s.files.fs, s.path(IndexSuffix))
 	if err != nil {
 		return t, err
@@ -153,7 +152,8 @@ func (s *Segment) trust(h *Handle, size, from int64) (trusted, error) {
 	entries := len(raw) / offsetEntrySize
 	entry := func(i int) OffsetEntry { return offsetEntry(raw[i*offsetEntrySize:], s.base) }
 	// The entry must point below from, and be sound; damage near the end is the likely one.
-	for indexed = entries; indexed > 0; indexed-- {
+	indexed := entries // entries of N.index that are kept
+	for ; indexed > 0; indexed-- {
 		e := entry(indexed - 1)
 		if e.Offset >= from {
 			continue
@@ -166,13 +166,13 @@ func (s *Segment) trust(h *Handle, size, from int64) (trusted, error) {
 	// The batch the entry points to is read again, and so makes its entry anew.
 	indexed = max(0, indexed-1)
 
-	timed := 0
 	rawTimes, err := readIndex(s.files.fs, s.path(TimeIndexSuffix))
 	if err != nil {
 		return t, err
 	}
 	maxTime, lastTime := TimeEntry{-1, s.base}, int64(-1)
-	for timed = min(len(rawTimes)/timeEntrySize, entries+1); timed > 0; timed-- {
+	timed := min(len(rawTimes)/timeEntrySize, entries+1)
+	for ; timed > 0; timed-- {
 		e := timeEntry(rawTimes[(timed-1)*timeEntrySize:], s.base)
 		if e.Offset >= t.next {
 			continue
@@ -231,11 +231,9 @@ func (s *Segment) trust(h *Handle, size, from int64) (trusted, error) {
 	if err := s.cutIndexes(indexed, len(raw), timed, len(rawTimes), len(aborted), len(rawTxns)); err != nil {
 		return t, err
 	}
-	sinceIndex := int64(0)
+	sinceIndex := t.position
 	if indexed > 0 {
-		sinceIndex = t.position - entry(indexed-1).Position
-	} else {
-		sinceIndex = t.position
+		sinceIndex -= entry(indexed - 1).Position
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

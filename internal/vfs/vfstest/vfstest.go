@@ -194,7 +194,7 @@ func testReadAtEnd(e *env) {
 	} {
 		buf := make([]byte, c.len)
 		n, err := f.ReadAt(buf, c.off)
-		if string(buf[:n]) != c.want || err != c.err {
+		if string(buf[:n]) != c.want || !errors.Is(err, c.err) {
 			e.Errorf("ReadAt(%d bytes, %d) = %q, %v; want %q, %v", c.len, c.off, buf[:n], err, c.want, c.err)
 		}
 	}

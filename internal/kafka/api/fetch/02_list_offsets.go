@@ -21,9 +21,6 @@ import (
 
 type listOffsets struct{ deps Deps }
 
-// debuggingReplica is a replica id that may ask any replica, with the rights of a consumer.
-const debuggingReplica = -2
-
 func (h *listOffsets) handle(r *server.Request) server.Outcome {
 	req := r.Body.(*wire.ListOffsetsRequest)
 	resp := r.Response().(*wire.ListOffsetsResponse)

@@ -75,13 +75,6 @@ func newSession(id int32, byID bool, now time.Time) *session {
 	return s
 }
 
-// size returns how many partitions the session holds.
-func (s *session) size() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.mu.interests)
-}
-
 // addLocked takes a partition into the session, or changes what is wanted of it.
 func (s *session) addLocked(k key, p *wire.FetchRequestFetchPartition) {
 	in := s.mu.interests[k]
