@@ -64,8 +64,7 @@ func (h *offsetFetch) asked(req *wire.OffsetFetchRequest, version int16) []fetch
 	image := h.deps.Image()
 	if version < fetchManyGroupsVersion {
 		g := fetchedGroup{body: group.OffsetFetch{
-			GroupID: req.GroupID, All: req.Topics == nil && version >= fetchGroupErrorVersion,
-			RequireStable: req.RequireStable,
+			GroupID: req.GroupID, All: req.Topics == nil, RequireStable: req.RequireStable,
 		}}
 		for i := range req.Topics {
 			t := &req.Topics[i]

@@ -5,7 +5,8 @@ package groups
 // Behaviour: groups without members go, with their offsets: NON_EMPTY_GROUP, GROUP_ID_NOT_FOUND. A group
 // that is named twice is answered once.
 //
-// Versions: v2 flexible; v3 messages (KIP-1331).
+// Versions: v2 flexible; v3 room for a message (KIP-1331), which Kafka fills where a plug-in refuses the
+// deletion: there is none here.
 //
 // On purpose other than Kafka: the answer is in the order of the request; Kafka's is that of a hash table.
 

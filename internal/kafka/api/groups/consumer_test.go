@@ -155,6 +155,27 @@ func TestConsumers_OutliveTheBroker(t *testing.T) {
 	})
 }
 
+// TestConsumers_StaticMemberComesBack restarts a static member: nobody rebalances, and it has what it had.
+func TestConsumers_StaticMemberComesBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		c.createTopic("t", 4)
+		a, b := c.join(kgo.InstanceID("a")), c.join(kgo.InstanceID("b"))
+		hasTwo := func(m *member) func() bool { return func() bool { n, _ := m.has(); return n == 2 } }
+		c.await("the first has two partitions", hasTwo(a))
+		c.await("the second has two partitions", hasTwo(b))
+		_, changes := a.has()
+		b.Close() // a static member does not leave
+		again := c.join(kgo.InstanceID("b"))
+		c.await("the one that came back has two partitions", hasTwo(again))
+		want := c.produce("first", 1)
+		same(t, "read", slices.Concat(a.read(2), again.read(2)), want)
+		if _, now := a.has(); now != changes {
+			t.Error("the other member's partitions changed")
+		}
+	})
+}
+
 // expectCommitted checks the group's offsets, which are the same in all partitions.
 func (c *cluster) expectCommitted(want int64) {
 	c.t.Helper()

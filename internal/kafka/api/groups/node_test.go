@@ -45,7 +45,8 @@ type cluster struct {
 	img atomic.Pointer[metadata.Image]
 	ids atomic.Int64 // of producers
 
-	loadBuffer int // bytes
+	loadBuffer int    // bytes
+	submitting func() // called before each request to a coordinator; nil: nothing
 }
 
 // node is one life of the broker.
@@ -54,6 +55,7 @@ type node struct {
 	runtime  *runtime.Runtime
 	elector  *runtime.Elector
 	logs     *storage.Manager
+	server   *server.Server
 	stop     func()
 }
 
@@ -121,6 +123,7 @@ func (c *cluster) start() {
 	if err != nil {
 		c.t.Fatal(err)
 	}
+	n.server = srv
 	l := netx.NewListener(address)
 	ctx, cancel := context.WithCancel(context.Background())
 	var serving, standing sync.WaitGroup
@@ -165,7 +168,7 @@ func (c *cluster) table(n *node) []server.API {
 		Settings:    func() apimetadata.Settings { return apimetadata.Settings{PartitionSizeLimit: 2000} },
 	})...)
 	return append(table, groups.APIs(groups.Deps{
-		Coordinators: n.runtime, Image: c.img.Load, Recovering: recovering,
+		Coordinators: watched{n.runtime, c}, Image: c.img.Load, Recovering: recovering,
 		CreateInternalTopic: func(_ context.Context, name string) error {
 			c.createTopic(name, 3)
 			return nil
@@ -254,4 +257,17 @@ func newUUID(t *testing.T) model.UUID {
 		t.Error(err)
 	}
 	return id
+}
+
+// watched are the coordinators of a cluster with its hook.
+type watched struct {
+	*runtime.Runtime
+	c *cluster
+}
+
+func (w watched) Submit(tp model.TopicPartition, body any, done func(any)) *runtime.Call {
+	if w.c.submitting != nil {
+		w.c.submitting()
+	}
+	return w.Runtime.Submit(tp, body, done)
 }

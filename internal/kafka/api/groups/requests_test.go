@@ -415,3 +415,13 @@ func TestFindCoordinator_CreatesTheTopicOnce(t *testing.T) {
 		diff(t, "codes", codes, []kafkaerr.Code{notYet, notYet, notYet, kafkaerr.None})
 	})
 }
+
+// TestNothingAsked_IsAnswered asks for no groups: there is nobody to wait for.
+func TestNothingAsked_IsAnswered(t *testing.T) {
+	f := newFake(t)
+	describe, remove, fetch := kmsg.NewPtrDescribeGroupsRequest(), kmsg.NewPtrDeleteGroupsRequest(), kmsg.NewPtrOffsetFetchRequest()
+	diff(t, "described", len(ask[*kmsg.DescribeGroupsResponse](f.rawClient, 6, describe).Groups), 0)
+	diff(t, "deleted", len(ask[*kmsg.DeleteGroupsResponse](f.rawClient, 2, remove).Groups), 0)
+	diff(t, "fetched", len(ask[*kmsg.OffsetFetchResponse](f.rawClient, 10, fetch).Groups), 0)
+	diff(t, "asked", len(f.took()), 0)
+}

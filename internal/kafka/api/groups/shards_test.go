@@ -9,6 +9,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/walser-io/walser/internal/coordinator/group"
 	"github.com/walser-io/walser/internal/kafkaerr"
 	"github.com/walser-io/walser/internal/metadata"
 	"github.com/walser-io/walser/internal/model"
@@ -53,6 +54,67 @@ func TestHangUp_EndsAParkedJoin(t *testing.T) {
 		if resp.ErrorCode != 0 || len(resp.Members) != 1 {
 			t.Errorf("joined with code %d and %d members, want 1", resp.ErrorCode, len(resp.Members))
 		}
+	})
+}
+
+// TestHangUp_BeforeTheJoinIsParked lets the connection go while the join is on its way to the coordinator.
+func TestHangUp_BeforeTheJoinIsParked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		c.createTopic(model.GroupMetadataTopic, 1)
+		synctest.Wait()
+		c.submitting = func() { c.node.server.Close() }
+		c.raw().send(3, joinRequest())
+		time.Sleep(10 * time.Second) // the initial rebalance ends
+		members := -1
+		c.node.runtime.Submit(model.TopicPartition{Topic: model.GroupMetadataTopic}, &group.DescribeGroups{GroupIDs: []string{"g"}}, func(answer any) {
+			members = len(answer.(*group.DescribeGroupsResponse).Groups[0].Members)
+		})
+		synctest.Wait()
+		if members != 0 {
+			t.Errorf("the group has %d members, of which nobody is there", members)
+		}
+	})
+}
+
+// TestMembers_OwnTheirBytes has others use the memory of a member's requests after it: what the member
+// brought, and what the leader gave it, stay as they were.
+func TestMembers_OwnTheirBytes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		c.createTopic(model.GroupMetadataTopic, 3)
+		synctest.Wait()
+		leader, other := c.raw(), c.raw()
+		disturb := func() {
+			synctest.Wait()
+			for range 20 {
+				beat := kmsg.NewPtrHeartbeatRequest()
+				beat.Group, beat.MemberID = "h", strings.Repeat("z", 100)
+				other.ask(4, beat)
+			}
+		}
+		join := joinRequest().(*kmsg.JoinGroupRequest)
+		join.Protocols[0].Metadata = []byte(strings.Repeat("mine", 10))
+		leader.send(3, join)
+		disturb()
+		joined := kmsg.NewPtrJoinGroupResponse()
+		joined.SetVersion(3)
+		if err := joined.ReadFrom(leader.recv(false)); err != nil {
+			t.Fatal(err)
+		}
+		diff(t, "metadata", string(joined.Members[0].ProtocolMetadata), strings.Repeat("mine", 10))
+
+		sync := kmsg.NewPtrSyncGroupRequest()
+		sync.Group, sync.MemberID, sync.Generation = "g", joined.MemberID, joined.Generation
+		sync.GroupAssignment = []kmsg.SyncGroupRequestGroupAssignment{
+			{MemberID: joined.MemberID, MemberAssignment: []byte(strings.Repeat("give", 10))},
+		}
+		ask[*kmsg.SyncGroupResponse](leader, 3, sync)
+		disturb()
+		describe := kmsg.NewPtrDescribeGroupsRequest()
+		describe.Groups = []string{"g"}
+		member := ask[*kmsg.DescribeGroupsResponse](other, 4, describe).Groups[0].Members[0]
+		diff(t, "assignment", string(member.MemberAssignment), strings.Repeat("give", 10))
 	})
 }
 
