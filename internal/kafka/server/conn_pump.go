@@ -88,7 +88,7 @@ func (c *Conn) nextStep() (step, *Request) {
 	case m.dead:
 	case m.eof:
 		return stepHangUp, nil
-	case c.srv.draining.Load() && m.ring.oldest() == nil:
+	case c.srv.draining.Load() && m.ring.oldest().mayBeCutLocked():
 		return stepDrain, nil
 	}
 	m.pumping = false
@@ -98,6 +98,10 @@ func (c *Conn) nextStep() (step, *Request) {
 	}
 	return stepRest, nil
 }
+
+// mayBeCutLocked says whether a server that stops need not wait for r, the oldest request in flight: there
+// is none, or it waits for something that may never come (records, other members) and can be asked again.
+func (r *Request) mayBeCutLocked() bool { return r == nil || r.onCancel != nil && !r.handling }
 
 // mayStartLocked says whether r, the oldest request that has not been started, may start now.
 func (c *Conn) mayStartLocked(r *Request) bool {

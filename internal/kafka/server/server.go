@@ -274,7 +274,8 @@ func (s *Server) StopAccepting() {
 }
 
 // Drain starts no further request, waits until what is in flight has been answered, and closes each
-// connection that has nothing in flight. It returns ctx's error if that ends first; Close ends the rest.
+// connection that has nothing in flight. It does not wait for requests that a hang-up cancels (OnCancel):
+// a long poll would hold it up for as long as it pleases. It returns ctx's error if that ends first; Close ends the rest.
 // A client sees its unanswered requests fail with the connection and sends them elsewhere.
 func (s *Server) Drain(ctx context.Context) error {
 	s.StopAccepting()

@@ -129,6 +129,24 @@ func TestServer_DrainAnswersWhatIsInFlight(t *testing.T) {
 	})
 }
 
+func TestServer_DrainCutsLongPolls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fetches := make(parked, 1)
+		n := start(t, []server.API{api(wire.KeyFetch, fetches.handle)}, server.Config{})
+		c, ended := n.pipe(t)
+		c.send(fetch(1))
+		cancelled := make(chan struct{})
+		(<-fetches).OnCancel(func() { close(cancelled) })
+		synctest.Wait()
+		if err := n.Drain(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		<-cancelled
+		<-ended
+		c.expectClosed()
+	})
+}
+
 func TestServer_DrainEndsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fetches := make(parked, 1)
