@@ -182,7 +182,7 @@ func (a *app) checkGlobalFlags(cmd *cobra.Command) error {
 	return nil
 }
 
-// exactly, atLeast: argument checks that say what the arguments are.
+// exactly, atLeastOne and atMostOne are checks of arguments that say what is wanted.
 func exactly(names ...string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		switch {
@@ -199,6 +199,15 @@ func atLeastOne(name string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 {
 			return usage("%s needs at least one %s", cmd.CommandPath(), name)
+		}
+		return nil
+	}
+}
+
+func atMostOne(name string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) > 1 {
+			return usage("%s takes one %s, not %d", cmd.CommandPath(), name, len(args))
 		}
 		return nil
 	}
@@ -226,8 +235,10 @@ func (a *app) confirm(ctx context.Context, format string, args ...any) error {
 	}
 	question := fmt.Sprintf(format, args...)
 	if !a.StdinIsTerminal {
-		return &Failure{Code: ExitUsage, Cause: fmt.Errorf("%s Nobody can answer: standard input is no terminal", question),
-			Setting: "--yes (-y)", Fix: "say --yes if that is meant"}
+		return &Failure{
+			Code: ExitUsage, Cause: fmt.Errorf("%s Nobody can answer: standard input is no terminal", question),
+			Setting: "--yes (-y)", Fix: "say --yes if that is meant",
+		}
 	}
 	fmt.Fprintf(a.Stderr, "%s [y/N] ", question)
 	answer, err := a.readLine(ctx)

@@ -119,11 +119,19 @@ json or jsonl whole records, which walser produce --json reads back.`,
 		Args:              atLeastOne("topic"),
 		ValidArgsFunction: a.completeTopics,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			s, err := a.clientSettings()
+			if err != nil {
+				return err
+			}
 			q.topics = args
+			q.group = cmp.Or(q.group, s.group)
+			if q.group != "" && !cmd.Flags().Changed("from") && s.autoOffsetReset != "" {
+				q.from = s.autoOffsetReset
+			}
 			if err := q.check(cmd, a.Now()); err != nil {
 				return err
 			}
-			return a.consume(cmd.Context(), &q)
+			return a.consume(cmd.Context(), s, &q)
 		},
 	}
 	fs := c.Flags()
@@ -175,11 +183,7 @@ func (q *consumption) check(cmd *cobra.Command, now time.Time) error {
 	return nil
 }
 
-func (a *app) consume(ctx context.Context, q *consumption) error {
-	s, err := a.clientSettings()
-	if err != nil {
-		return err
-	}
+func (a *app) consume(ctx context.Context, s *settings, q *consumption) error {
 	printer, err := a.recordPrinter(q.format)
 	if err != nil {
 		return err

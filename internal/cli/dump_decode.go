@@ -86,6 +86,10 @@ func decodeOffsets(out *DumpedRecord, r record.Record) {
 		return
 	}
 	version := int16(binary.BigEndian.Uint16(r.Value))
+	if newest := newestValue(kind); version < 0 || version > newest {
+		fail("Error at offset %d, skipping. Found an unknown record version %d for %d type", r.Offset, version, kind)
+		return
+	}
 	value := decodedValue{Version: fmt.Sprint(version)}
 	if kind == typeGroupMetadata {
 		value.Data, err = decodeGroupValue(r.Value[2:], version)
@@ -98,6 +102,14 @@ func decodeOffsets(out *DumpedRecord, r record.Record) {
 	}
 	out.Key, out.keyText = key, asJSON(key)
 	out.Value, out.valueText = value, asJSON(value)
+}
+
+// newestValue returns the newest version of a type's value. The old type stayed at its first.
+func newestValue(kind int16) int16 {
+	if kind == typeOffsetCommitOld {
+		return 0
+	}
+	return 4
 }
 
 func asJSON(v any) *string {

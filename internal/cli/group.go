@@ -186,8 +186,10 @@ func groupOf(l kadm.DescribedGroupLag) Group {
 }
 
 func groupTables(g Group) []section {
-	head := section{title: "GROUP", headers: []string{"GROUP", "STATE", "TYPE", "PROTOCOL", "COORDINATOR", "LAG"}, numeric: []int{4, 5},
-		rows: [][]any{{g.Name, g.State, g.ProtocolType, g.Protocol, g.Coordinator, orDash(g.Lag)}}}
+	head := section{
+		title: "GROUP", headers: []string{"GROUP", "STATE", "TYPE", "PROTOCOL", "COORDINATOR", "LAG"}, numeric: []int{4, 5},
+		rows: [][]any{{g.Name, g.State, g.ProtocolType, g.Protocol, g.Coordinator, orDash(g.Lag)}},
+	}
 	members := section{title: "MEMBERS of " + g.Name, headers: []string{"MEMBER", "INSTANCE", "CLIENT", "HOST", "ASSIGNED"}}
 	for _, m := range g.Members {
 		members.rows = append(members.rows, []any{m.ID, m.InstanceID, m.ClientID, m.Host, strings.Join(m.Assigned, ",")})
@@ -216,6 +218,9 @@ that the group has committed.
 		Args:              exactly("a group"),
 		ValidArgsFunction: a.completeGroups,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if to == "" {
+				return usage("--to is missing: where to?")
+			}
 			r, err := parseRange(to, a.Now())
 			if err == nil && r.to != nil {
 				err = errors.New("want a position, not a range")
@@ -239,7 +244,6 @@ that the group has committed.
 	c.Flags().StringVar(&to, "to", "", "`offset` to move to")
 	c.Flags().StringArrayVar(&topics, "topic", nil, "`TOPIC[:PARTITION]` to move; may be repeated")
 	c.Flags().BoolVar(&dryRun, "dry-run", false, "show what would move, move nothing")
-	_ = c.MarkFlagRequired("to") // it exists
 	return c
 }
 
@@ -355,8 +359,10 @@ func mustBeEmpty(ctx context.Context, adm admin, group string) error {
 		return fmt.Errorf("describe group %s: %w", group, g.Err)
 	}
 	if n := len(g.Members); n > 0 {
-		return &Failure{Code: ExitConflict, Cause: fmt.Errorf("group %s is %s and has %d running members, which would overwrite the offsets", group, g.State, n),
-			Fix: "stop the group's consumers first; `walser group describe " + group + "` names them"}
+		return &Failure{
+			Code: ExitConflict, Cause: fmt.Errorf("group %s is %s and has %d running members, which would overwrite the offsets", group, g.State, n),
+			Fix: "stop the group's consumers first; `walser group describe " + group + "` names them",
+		}
 	}
 	return nil
 }

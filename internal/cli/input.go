@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 )
@@ -17,4 +18,29 @@ func openInput(name string) (*os.File, error) {
 		return nil, fmt.Errorf("read input: %w", err)
 	}
 	return f, nil
+}
+
+// terminated ends the last line of an input that does not end it itself.
+type terminated struct {
+	in   io.Reader
+	last byte // that was read; a line feed at the start, since no line is open
+}
+
+func (t *terminated) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	n, err := t.in.Read(p)
+	if n > 0 {
+		t.last = p[n-1]
+		if errors.Is(err, io.EOF) {
+			err = nil // the next read says so again
+		}
+		return n, err
+	}
+	if errors.Is(err, io.EOF) && t.last != '\n' {
+		p[0], t.last = '\n', '\n'
+		return 1, nil
+	}
+	return 0, err
 }

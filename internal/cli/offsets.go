@@ -96,7 +96,6 @@ func parsePosition(text string, left position) (p position, rest string, err err
 	if strings.HasPrefix(text, ":") {
 		return position{kind: atStart}, text, nil
 	}
-	rest = text
 	stamp, timed := strings.CutPrefix(text, "@")
 	if !timed {
 		stamp, timed = strings.CutPrefix(text, "s@") // kcat's

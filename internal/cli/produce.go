@@ -53,7 +53,7 @@ cluster allows it.
   walser produce orders -f '%k=%v\n' < orders.txt
   walser consume orders --to end -o jsonl | walser produce copy --json
   echo | walser produce orders -k customer-7 --tombstone`,
-		Args:              cobra.MaximumNArgs(1),
+		Args:              atMostOne("topic"),
 		ValidArgsFunction: a.completeTopics,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 {
@@ -186,6 +186,9 @@ func (q *production) source(in io.Reader) (func() (*kgo.Record, error), error) {
 		d.DisallowUnknownFields()
 		next = func() (*kgo.Record, error) { return q.fromJSON(d) }
 	} else {
+		if strings.HasSuffix(q.format, `\n`) {
+			in = &terminated{in: in, last: '\n'}
+		}
 		r, err := kgo.NewRecordReader(in, q.format)
 		if err != nil {
 			return nil, usage("-f %q: %v", q.format, err)

@@ -63,15 +63,19 @@ func (a *app) serverConfig(file string, set []string) (*config.Static, error) {
 	}
 	cfg, err := config.Load(sources, a.Env)
 	if err != nil {
-		return nil, &Failure{Code: ExitUsage, Cause: fmt.Errorf("the node cannot start with these settings:\n%w", err),
-			Setting: "--config, WALSER_* and KAFKA_* environment variables, --set"}
+		return nil, &Failure{
+			Code: ExitUsage, Cause: fmt.Errorf("the node cannot start with these settings:\n%w", err),
+			Setting: "--config, WALSER_* and KAFKA_* environment variables, --set",
+		}
 	}
 	for _, w := range cfg.Warnings() {
 		a.note("warning: %s", w)
 	}
 	if len(cfg.Node().LogDirs) == 0 {
-		return nil, &Failure{Code: ExitUsage, Cause: errors.New("there is no place for data: no home directory is known"),
-			Setting: "log.dirs, XDG_DATA_HOME, HOME", Fix: "walser server --set log.dirs=DIRECTORY"}
+		return nil, &Failure{
+			Code: ExitUsage, Cause: errors.New("there is no place for data: no home directory is known"),
+			Setting: "log.dirs, XDG_DATA_HOME, HOME", Fix: "walser server --set log.dirs=DIRECTORY",
+		}
 	}
 	return cfg, nil
 }
@@ -104,8 +108,10 @@ func (a *app) serve(ctx context.Context, cfg *config.Static) error {
 		Ready:  func(bootstrap string) { a.welcome(bootstrap, cfg) },
 	})
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return &Failure{Code: ExitConflict, Cause: err, Setting: "listeners",
-			Fix: "stop what listens there, or choose another port: walser server --set listeners=PLAINTEXT://127.0.0.1:19092"}
+		return &Failure{
+			Code: ExitConflict, Cause: err, Setting: "listeners",
+			Fix: "stop what listens there, or choose another port: walser server --set listeners=PLAINTEXT://127.0.0.1:19092",
+		}
 	}
 	return ended(err)
 }

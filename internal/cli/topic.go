@@ -66,7 +66,7 @@ func (a *app) topicList() *cobra.Command {
 		Use:     "list [REGEXP]",
 		Aliases: []string{"ls"},
 		Short:   "List topics, or those whose whole name matches a regular expression",
-		Args:    cobra.MaximumNArgs(1),
+		Args:    atMostOne("regular expression"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			match := func(string) bool { return true }
 			if len(args) == 1 {
@@ -147,12 +147,13 @@ func (a *app) topicCreate() *cobra.Command {
 					return fmt.Errorf("create topics: %w", err)
 				}
 				r := topicResults{a: a}
-				for _, t := range answers.Sorted() {
+				for _, name := range args {
+					t := answers[name]
 					if ifNotExists && errors.Is(t.Err, kerr.TopicAlreadyExists) {
-						r.add(t.Topic, "exists", nil)
+						r.add(name, "exists", nil)
 						continue
 					}
-					r.add(t.Topic, done, withMessage(t.Err, t.ErrMessage))
+					r.add(name, done, withMessage(t.Err, t.ErrMessage))
 				}
 				return r.finish()
 			})
@@ -458,12 +459,13 @@ func (a *app) topicDelete() *cobra.Command {
 					return fmt.Errorf("delete topics: %w", err)
 				}
 				r := topicResults{a: a}
-				for _, t := range answers.Sorted() {
+				for _, name := range args {
+					t := answers[name]
 					if ifExists && errors.Is(t.Err, kerr.UnknownTopicOrPartition) {
-						r.add(t.Topic, "missing", nil)
+						r.add(name, "missing", nil)
 						continue
 					}
-					r.add(t.Topic, "deleted", withMessage(t.Err, t.ErrMessage))
+					r.add(name, "deleted", withMessage(t.Err, t.ErrMessage))
 				}
 				return r.finish()
 			})
@@ -473,13 +475,23 @@ func (a *app) topicDelete() *cobra.Command {
 	return c
 }
 
-// withMessage adds what the broker said to the error of its code.
+// withMessage puts what the broker said in place of what its code says in general.
 func withMessage(err error, message string) error {
-	if err == nil || message == "" {
+	code, ok := errors.AsType[*kerr.Error](err)
+	if !ok || message == "" || message == code.Description {
 		return err
 	}
-	return fmt.Errorf("%s: %w", message, err)
+	return &brokerError{message, code}
 }
+
+// brokerError is an error code with the broker's own words.
+type brokerError struct {
+	message string
+	code    *kerr.Error
+}
+
+func (e *brokerError) Error() string { return e.code.Message + ": " + e.message }
+func (e *brokerError) Unwrap() error { return e.code }
 
 // topicResults gathers what was done to each of several topics.
 type topicResults struct {

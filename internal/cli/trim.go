@@ -36,6 +36,9 @@ func (a *app) topicTrim() *cobra.Command {
 		Args:              exactly("a topic"),
 		ValidArgsFunction: a.completeTopics,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if to == "" {
+				return usage("--to is missing: where to?")
+			}
 			r, err := parseRange(to, a.Now())
 			if err == nil && r.to != nil {
 				err = errors.New("want a position, not a range")
@@ -55,7 +58,6 @@ func (a *app) topicTrim() *cobra.Command {
 	c.Flags().StringVar(&to, "to", "", "`offset` of the first record to keep")
 	c.Flags().Int32SliceVarP(&partitions, "partition", "p", nil, "trim these partitions only")
 	c.Flags().BoolVar(&dryRun, "dry-run", false, "show what would be trimmed, trim nothing")
-	_ = c.MarkFlagRequired("to") // it exists
 	return c
 }
 

@@ -1,0 +1,130 @@
+package cli_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/walser-io/walser/internal/cli"
+	"github.com/walser-io/walser/internal/vfs"
+)
+
+// TestMain lets scripts run walser as a program of its own.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"walser": func() { os.Exit(cli.Main(context.Background(), realDeps(), os.Args[1:])) }})
+}
+
+// realDeps are those of the program, with a node that says what it was given.
+func realDeps() cli.Deps {
+	return cli.Deps{
+		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Env: os.Environ(), FS: vfs.OS(), Now: time.Now,
+		StartNode: func(_ context.Context, n cli.Node) error {
+			listener := n.Config.Node().AdvertisedListeners[0]
+			n.Ready(listener.Address())
+			return nil
+		},
+	}
+}
+
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			// exits CODE PROGRAM ARGS…: the program ends with that exit code.
+			"exits": func(ts *testscript.TestScript, neg bool, args []string) {
+				if neg || len(args) < 2 {
+					ts.Fatalf("usage: exits code program args…")
+				}
+				want, err := strconv.Atoi(args[0])
+				ts.Check(err)
+				got := 0
+				if err := ts.Exec(args[1], args[2:]...); err != nil {
+					exit, ok := errors.AsType[*exec.ExitError](err)
+					if !ok {
+						ts.Fatalf("%v", err)
+					}
+					got = exit.ExitCode()
+				}
+				if got != want {
+					ts.Fatalf("exit code %d, want %d", got, want)
+				}
+			},
+			// writelog DIR: package storage writes logs into a data directory.
+			"writelog": func(ts *testscript.TestScript, neg bool, args []string) {
+				ts.Check(writeLogs(ts.MkAbs(args[0])))
+			},
+			// spoil FILE AT: changes one byte; AT counts from the end if negative.
+			"spoil": func(ts *testscript.TestScript, neg bool, args []string) {
+				name := ts.MkAbs(args[0])
+				b, err := os.ReadFile(name)
+				ts.Check(err)
+				at, err := strconv.Atoi(args[1])
+				ts.Check(err)
+				if at < 0 {
+					at += len(b)
+				}
+				b[at] ^= 0xff
+				ts.Check(os.WriteFile(name, b, 0o600))
+			},
+		},
+	})
+}
+
+// ran is what a command did.
+type ran struct {
+	code           int
+	stdout, stderr string
+}
+
+// run runs a command in this process against a cluster that adm plays.
+func run(adm cli.Admin, stdin string, terminal bool, args ...string) ran {
+	var stdout, stderr bytes.Buffer
+	code := cli.MainWith(context.Background(), cli.Deps{
+		Stdin: strings.NewReader(stdin), StdinIsTerminal: terminal, Stdout: &stdout, Stderr: &stderr,
+		FS: vfs.NewMem(1), Now: func() time.Time { return time.UnixMilli(2_000_000_000_000) },
+	}, adm, args)
+	return ran{code, stdout.String(), stderr.String()}
+}
+
+func (r ran) String() string {
+	return fmt.Sprintf("exit %d\n--- stdout\n%s--- stderr\n%s", r.code, r.stdout, r.stderr)
+}
+
+// TestServerTakenPort: a taken port names the setting to change.
+func TestServerTakenPort(t *testing.T) {
+	var stderr bytes.Buffer
+	code := cli.Main(context.Background(), cli.Deps{
+		Stdout: io.Discard, Stderr: &stderr, Env: []string{"HOME=" + t.TempDir()}, FS: vfs.NewMem(1), Now: time.Now,
+		StartNode: func(context.Context, cli.Node) error { return takePortTwice() },
+	}, []string{"server"})
+	if code != cli.ExitConflict || !strings.Contains(stderr.String(), "setting: listeners\n") {
+		t.Errorf("exit code %d\n%s", code, stderr.String())
+	}
+}
+
+// TestServerEndsByInterrupt: Ctrl-C is the ordinary end of a node.
+func TestServerEndsByInterrupt(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var stderr bytes.Buffer
+	code := cli.Main(ctx, cli.Deps{
+		Stdout: io.Discard, Stderr: &stderr, Env: []string{"HOME=" + t.TempDir()}, FS: vfs.NewMem(1), Now: time.Now,
+		StartNode: func(ctx context.Context, _ cli.Node) error {
+			cancel()
+			<-ctx.Done()
+			return ctx.Err()
+		},
+	}, []string{"server"})
+	if code != cli.ExitOK || stderr.Len() > 0 {
+		t.Errorf("exit code %d\n%s", code, stderr.String())
+	}
+}
