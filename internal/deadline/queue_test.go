@@ -193,7 +193,7 @@ func TestQueue_AgainstSortedList(t *testing.T) {
 		if q.Len() != len(model) {
 			t.Errorf("Len = %d; want %d", q.Len(), len(model))
 		}
-		time.Sleep(2 * time.Second)
+		time.Sleep(2 * time.Second) //nolint:forbidigo // in a bubble it advances the clock
 		stop()
 		slices.SortFunc(model, func(a, b *item) int {
 			return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.order, b.order))

@@ -335,7 +335,7 @@ func TestListGroups_ForgivesWhatMovedAway(t *testing.T) {
 		if partition == 1 {
 			return &group.ListGroupsResponse{Err: kafkaerr.NotCoordinator}
 		}
-		return &group.ListGroupsResponse{Groups: []group.ListedGroup{{GroupID: "g" + string('0'+rune(partition))}}}
+		return &group.ListGroupsResponse{Groups: []group.ListedGroup{{GroupID: "g" + string('0'+partition)}}}
 	}
 	resp := ask[*kmsg.ListGroupsResponse](f.rawClient, 5, kmsg.NewPtrListGroupsRequest())
 	var got []string
