@@ -96,22 +96,10 @@ func (l *Log) load(f foundLog) error {
 			return err
 		}
 	}
-	// Segments below the stored start were deleted; a power loss can undo the renaming of some. Retention
-	// left a snapshot at the base of the first that stayed; without one DeleteRecords moved the start, and
-	// the segments are still needed for their producers.
-	first := 0
-	for i, file := range files.logs {
-		if file.base <= min(f.logStart, f.recoveryPoint) && slices.Contains(files.snapshots, file.base) {
-			first = i
-		}
-	}
 	if l.dir.start == startCrashed {
-		for _, file := range files.logs[:first] {
-			if err := l.removeSegmentFiles(file.base); err != nil {
-				return err
-			}
+		if files.logs, err = l.dropDeletedHead(files.logs, f); err != nil {
+			return err
 		}
-		files.logs = files.logs[first:]
 	}
 	if err := l.loadEpochs(f.recoveryPoint); err != nil {
 		return err
@@ -166,6 +154,33 @@ func (l *Log) load(f foundLog) error {
 	l.stableLocked()
 	l.checkInvariantsLocked()
 	return nil
+}
+
+// dropDeletedHead removes segments below the stored start that retention deleted and a power loss brought
+// back: of several renames it may undo some. Retention left a snapshot at the base of the first that
+// stayed. Without one DeleteRecords moved the start, and the segments are still needed for their producers.
+func (l *Log) dropDeletedHead(logs []logFile, f foundLog) ([]logFile, error) {
+	first := 0
+	for i := len(logs) - 1; i > 0 && first == 0; i-- {
+		if logs[i].base > min(f.logStart, f.recoveryPoint) || !slices.Contains(l.snapshots, logs[i].base) {
+			continue
+		}
+		// That the name is there says nothing: the snapshot of a roll is not synced, and DeleteRecords may
+		// have moved the start past that.
+		sound, err := l.hasSoundWindows(logs[i].base)
+		if err != nil {
+			return nil, err
+		}
+		if sound {
+			first = i
+		}
+	}
+	for _, file := range logs[:first] {
+		if err := l.removeSegmentFiles(file.base); err != nil {
+			return nil, err
+		}
+	}
+	return logs[first:], nil
 }
 
 // settle makes the recovered state durable after a power loss: a record that is served must not be gone

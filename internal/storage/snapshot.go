@@ -122,6 +122,19 @@ func (l *Log) loadSnapshot(from, offset int64) (*producerstate.Table, int64, err
 	return &producerstate.Table{}, from, nil
 }
 
+// hasSoundWindows says whether the side file of the snapshot at offset can be read.
+func (l *Log) hasSoundWindows(offset int64) (bool, error) {
+	raw, err := vfs.ReadFile(l.dir.fs, l.snapshotPath(offset, windowsSuffix))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("read producer snapshot of %s: %w", l.tp, err)
+	}
+	_, err = producerstate.DecodeWindows(raw, offset)
+	return err == nil, nil
+}
+
 func (l *Log) snapshotPath(offset int64, suffix string) string {
 	return filepath.Join(l.path, segment.FileName(offset, suffix))
 }

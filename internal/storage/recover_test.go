@@ -1,0 +1,70 @@
+package storage_test
+
+import (
+	"bytes"
+	"testing"
+
+	"github.com/walser-io/walser/internal/record"
+	"github.com/walser-io/walser/internal/storage"
+	"github.com/walser-io/walser/internal/vfs"
+)
+
+// windowOf appends five batches of one producer, the window that a retry may come from.
+func windowOf(t testing.TB, l *storage.Log, p *client) []record.Batch {
+	t.Helper()
+	var window []record.Batch
+	for range 5 {
+		b := batchOf(t, p, 1000, "in flight")
+		appendOne(t, l, b)
+		window = append(window, b)
+	}
+	return window
+}
+
+func requireDuplicates(t testing.TB, l *storage.Log, window []record.Batch) {
+	t.Helper()
+	for _, b := range window {
+		a, err := l.AppendAsLeader([]record.Batch{bytes.Clone(b)}, storage.LeaderAppend{LeaderEpoch: l.LatestEpoch(), NowMs: wallMs})
+		if err != nil || !a.Duplicate || a.FirstOffset != b.BaseOffset() {
+			t.Fatalf("retry of sequence %d at offset %d: %+v, %v", b.BaseSequence(), b.BaseOffset(), a, err)
+		}
+	}
+}
+
+func hasFile(t testing.TB, fsys vfs.FS, name string) bool {
+	t.Helper()
+	_, err := fsys.Stat(name)
+	return err == nil
+}
+
+// Snapshots of a roll are not synced. DeleteRecords up to the roll must not make the next start take one
+// that was torn for the heir of the segments before it.
+func TestRecover_TornSnapshotAtTheRecoveryPointInheritsNothing(t *testing.T) {
+	mem := vfs.NewMem(1)
+	m := openManager(t, mem, "/a")
+	cfg := smallConfig()
+	l := createLog(t, m, cfg)
+	window := windowOf(t, l, &client{id: 77})
+	flush(t, l)
+	checkpointAll(t, m)
+	l.SetHighWatermark(5)
+	if err := l.DeleteRecords(5); err != nil {
+		t.Fatal(err)
+	}
+	appendOne(t, l, batchOf(t, nil, 1000, string(make([]byte, 1400)))) // rolls
+	const snapshot = "/a/orders-3/00000000000000000005"
+	if !hasFile(t, mem, snapshot+".producers") {
+		t.Fatal("no roll at offset 5")
+	}
+	if err := mem.SyncDir("/a/orders-3"); err != nil {
+		t.Fatal(err) // as a journal commits at any time
+	}
+	l = recoverLog(t, openManager(t, mem.Crash(vfs.CrashOptions{}), "/a"), cfg)
+	if err := l.Lead(2); err != nil {
+		t.Fatal(err)
+	}
+	if l.StartOffset() != 5 || l.EndOffset() != 5 {
+		t.Fatalf("the log spans %d..%d, want 5..5", l.StartOffset(), l.EndOffset())
+	}
+	requireDuplicates(t, l, window)
+}
