@@ -122,18 +122,7 @@ func (l *Log) load(f foundLog) error {
 	l.end.Store(end)
 	l.trimEpochs(start, end)
 
-	// A snapshot past the end belongs to records that are lost: with new records at those offsets it
-	// would lie. After a power loss one past the recovery point may lie already: it may be of records that
-	// were cut off, its removal being lost, while those that took their offsets are there.
-	trusted := end
-	if l.dir.start == startCrashed {
-		trusted = min(end, f.recoveryPoint)
-		if len(segs) > 0 {
-			// Retention made this one durable before it deleted what lay below, also past the recovery point.
-			trusted = max(trusted, segs[0].Base())
-		}
-	}
-	if err := l.removeSnapshots(func(offset int64) bool { return offset > trusted }); err != nil {
+	if err := l.removeUntrustedSnapshots(segs, end, f.recoveryPoint); err != nil {
 		return err
 	}
 	table, err := l.replayProducers(segs, from, end)
@@ -181,6 +170,35 @@ func (l *Log) dropDeletedHead(logs []logFile, f foundLog) ([]logFile, error) {
 		}
 	}
 	return logs[first:], nil
+}
+
+// removeUntrustedSnapshots removes those that may be of other records than the log has.
+func (l *Log) removeUntrustedSnapshots(segs []*segment.Segment, end, recoveryPoint int64) error {
+	// A snapshot past the end belongs to records that are lost: with new records at those offsets it
+	// would lie. After a power loss one past the recovery point may lie already: it may be of records that
+	// were cut off, its removal being lost, while those that took their offsets are there.
+	trusted := end
+	if l.dir.start == startCrashed {
+		trusted = min(end, recoveryPoint)
+		first := int64(0)
+		if len(segs) > 0 {
+			// Retention made this one durable before it deleted what lay below, also past the recovery point.
+			first = segs[0].Base()
+			trusted = max(trusted, first)
+		}
+		// One at the recovery point may be that of a roll since, which was not synced. If its side file is
+		// lost and Kafka's is not, that one is not all there was.
+		if first < trusted && slices.Contains(l.snapshots, trusted) {
+			sound, err := l.hasSoundWindows(trusted)
+			if err != nil {
+				return err
+			}
+			if !sound {
+				trusted--
+			}
+		}
+	}
+	return l.removeSnapshots(func(offset int64) bool { return offset > trusted })
 }
 
 // settle makes the recovered state durable after a power loss: a record that is served must not be gone
@@ -419,17 +437,23 @@ func (l *Log) replayProducers(segs []*segment.Segment, from, end int64) (*produc
 	if len(segs) == 0 {
 		return &producerstate.Table{}, nil
 	}
-	table, at, err := l.loadSnapshot(segs[0].Base(), min(max(from, segs[0].Base()), end))
+	newest := min(max(from, segs[0].Base()), end)
+	table, at, err := l.loadSnapshot(segs[0].Base(), newest)
 	if err != nil {
+		return nil, err
+	}
+	// Those that were passed over are not sound.
+	if err := l.removeSnapshots(func(offset int64) bool { return at < offset && offset <= newest }); err != nil {
 		return nil, err
 	}
 	l.mu.sinceSnap = 0
 	for i := floor(segs, at); i < len(segs); i++ {
 		seg := segs[i]
 		if base := seg.Base(); base > at && !slices.Contains(l.snapshots, base) {
-			// Each segment after the first has the snapshot of its base: retention relies on it.
+			// Each segment after the first has the snapshot of its base: retention relies on it, and does
+			// not sync it once more where the segment before is known to be durable.
 			snapshot := producerSnapshot{base, table.AppendSnapshot(nil), table.AppendWindows(nil, base)}
-			if err := l.writeSnapshot(snapshot, false); err != nil {
+			if err := l.writeSnapshot(snapshot, true); err != nil {
 				return nil, err
 			}
 			l.mu.sinceSnap = 0

@@ -68,3 +68,78 @@ func TestRecover_TornSnapshotAtTheRecoveryPointInheritsNothing(t *testing.T) {
 	}
 	requireDuplicates(t, l, window)
 }
+
+// A power loss keeps names by chance. Of a snapshot that was not synced it may leave Kafka's file, which
+// knows one batch per producer, and take the side file.
+func TestRecover_KafkaSnapshotAloneAtTheRecoveryPoint(t *testing.T) {
+	mem := vfs.NewMem(1)
+	m := openManager(t, mem, "/a")
+	cfg := smallConfig()
+	l := createLog(t, m, cfg)
+	window := windowOf(t, l, &client{id: 77})
+	flush(t, l)
+	checkpointAll(t, m)
+	appendOne(t, l, batchOf(t, nil, 1000, string(make([]byte, 1400)))) // rolls
+	const snapshot = "/a/orders-3/00000000000000000005"
+	if err := mem.Remove(snapshot + ".producers"); err != nil {
+		t.Fatal(err)
+	}
+	l = recoverLog(t, openManager(t, mem.Crash(vfs.CrashOptions{UnsyncedDataPercent: 100}), "/a"), cfg)
+	if err := l.Lead(2); err != nil {
+		t.Fatal(err)
+	}
+	requireDuplicates(t, l, window)
+}
+
+// A torn snapshot is in the list of a log's snapshots by its name. Before retention relies on it, it is
+// written anew.
+func TestRecover_TornSnapshotIsWrittenAnewBeforeRetentionReliesOnIt(t *testing.T) {
+	for _, tc := range []struct {
+		name  string
+		after int // batches flushed behind the roll before the recovery point is stored
+	}{{"at the recovery point", 0}, {"below the recovery point", 2}} {
+		t.Run(tc.name, func(t *testing.T) {
+			mem := vfs.NewMem(1)
+			m := openManager(t, mem, "/a")
+			cfg := smallConfig()
+			l := createLog(t, m, cfg)
+			window := windowOf(t, l, &client{id: 77})
+			flush(t, l)
+			checkpointAll(t, m)
+			appendOne(t, l, batchOf(t, nil, 1000, string(make([]byte, 1200)))) // rolls
+			for range tc.after {
+				appendOne(t, l, batchOf(t, nil, 1000, "behind"))
+			}
+			if tc.after > 0 {
+				flush(t, l)
+				checkpointAll(t, m)
+			}
+			mem = mem.Crash(vfs.CrashOptions{UnsyncedDataPercent: 100})
+			flip(t, mem, "/a/orders-3/00000000000000000005.producers", 20)
+			m = openManager(t, mem, "/a")
+			l = recoverLog(t, m, cfg)
+			if err := l.Lead(2); err != nil {
+				t.Fatal(err)
+			}
+			requireDuplicates(t, l, window)
+
+			flush(t, l)
+			l.SetHighWatermark(l.EndOffset())
+			if err := l.DeleteRecords(5); err != nil {
+				t.Fatal(err)
+			}
+			m.ApplyRetention()
+			m.RemoveDue(farFuture)
+			if hasFile(t, mem, "/a/orders-3/00000000000000000000.log") {
+				t.Fatal("retention left the first segment")
+			}
+			appendOne(t, l, batchOf(t, nil, 1000, "so that there is something to flush"))
+			flush(t, l)
+			l = recoverLog(t, openManager(t, mem.Crash(vfs.CrashOptions{}), "/a"), cfg)
+			if err := l.Lead(3); err != nil {
+				t.Fatal(err)
+			}
+			requireDuplicates(t, l, window)
+		})
+	}
+}
