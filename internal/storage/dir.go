@@ -47,6 +47,8 @@ type Dir struct {
 		logs    map[model.TopicPartition]*Log
 		found   map[model.TopicPartition]foundLog // on disk, not opened yet
 		pending []*Log                            // queued for the next round of the syncer
+		// What the checkpoint files hold, also of logs that are deleted. Written under checkpointing too.
+		savedRP map[model.TopicPartition]int64
 		savedHW map[model.TopicPartition]int64
 		savedLS map[model.TopicPartition]int64
 	}
@@ -218,30 +220,58 @@ func (d *Dir) saveRecoveryPoints(advance bool) error {
 	points := checkpoint.Offsets{}
 	d.mu.Lock()
 	for tp, f := range d.mu.found {
-		points[tp] = f.recoveryPoint
+		if f.recoveryPoint > 0 {
+			points[tp] = f.recoveryPoint
+		}
 	}
 	logs = logs[:0]
 	for _, l := range d.mu.logs {
 		logs = append(logs, l)
 	}
+	before := d.mu.savedRP
 	d.mu.Unlock()
-	changed := false
-	for _, l := range logs {
-		point := min(l.savedRecoveryPoint.Load(), l.flushed.Load())
+	stored := make([]int64, len(logs))
+	for i, l := range logs {
+		stored[i] = min(l.savedRecoveryPoint.Load(), l.flushed.Load())
 		if p, ok := prepared[l]; ok {
-			point = l.recoveryPoint(p)
+			stored[i] = l.recoveryPoint(p)
 		}
-		points[l.tp] = point
-		changed = changed || point != l.savedRecoveryPoint.Load()
+		if stored[i] > 0 {
+			points[l.tp] = stored[i]
+		}
 	}
-	if !changed {
+	if equal(before, points) {
 		return nil
 	}
 	if err := d.writeCheckpoint(checkpoint.RecoveryPoints, points); err != nil {
 		return err
 	}
-	for _, l := range logs {
-		l.savedRecoveryPoint.Store(points[l.tp])
+	for i, l := range logs {
+		l.savedRecoveryPoint.Store(stored[i])
+	}
+	d.mu.Lock()
+	d.mu.savedRP = points
+	d.mu.Unlock()
+	return nil
+}
+
+// forgetDeleted stores the checkpoints without what they hold of a deleted log of this name, before a new
+// one has files that the next start would recover by them: its records would be trusted unread, or lie
+// below a start that is not its own.
+func (d *Dir) forgetDeleted(tp model.TopicPartition) error {
+	d.checkpointing <- struct{}{} // one that is being written may hold it too
+	d.mu.Lock()
+	_, found := d.mu.found[tp] // what they hold is of the log itself
+	stale := !found && (d.mu.savedRP[tp] > 0 || d.mu.savedHW[tp] > 0 || d.mu.savedLS[tp] > 0)
+	d.mu.Unlock()
+	<-d.checkpointing
+	if !stale {
+		return nil
+	}
+	for _, save := range []func() error{func() error { return d.saveRecoveryPoints(false) }, d.saveHighWatermarks, d.saveStartOffsets} {
+		if err := save(); err != nil {
+			return fmt.Errorf("forget the deleted log of %s: %w", tp, err)
+		}
 	}
 	return nil
 }

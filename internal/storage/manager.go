@@ -203,7 +203,7 @@ func (d *Dir) scan(m *Manager) error {
 	if err != nil {
 		return err
 	}
-	d.mu.savedHW, d.mu.savedLS = marks, starts
+	d.mu.savedRP, d.mu.savedHW, d.mu.savedLS = points, marks, starts
 	entries, err := d.fs.ReadDir(d.path)
 	if err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 
 	"github.com/walser-io/walser/internal/record"
 	"github.com/walser-io/walser/internal/storage"
+	"github.com/walser-io/walser/internal/storage/checkpoint"
 	"github.com/walser-io/walser/internal/vfs"
 )
 
@@ -140,6 +141,67 @@ func TestRecover_TornSnapshotIsWrittenAnewBeforeRetentionReliesOnIt(t *testing.T
 				t.Fatal(err)
 			}
 			requireDuplicates(t, l, window)
+		})
+	}
+}
+
+// Checkpoints outlive the log that they are of. One that is made under the name of a deleted one must
+// not be recovered by them.
+func TestRecover_CheckpointsOfADeletedLogOfTheSameName(t *testing.T) {
+	for _, tc := range []struct {
+		name  string
+		crash func(*vfs.Mem) *vfs.Mem
+		end   int64
+	}{
+		{"process killed", (*vfs.Mem).KillProcess, 3},
+		{"power lost", func(m *vfs.Mem) *vfs.Mem { return m.Crash(vfs.CrashOptions{}) }, 2},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			mem := vfs.NewMem(1)
+			m := openManager(t, mem, "/a")
+			cfg := smallConfig()
+			l := createLog(t, m, cfg)
+			for range 10 {
+				appendOne(t, l, batchOf(t, nil, 1000, "old"))
+			}
+			flush(t, l)
+			l.SetHighWatermark(10)
+			if err := l.DeleteRecords(8); err != nil {
+				t.Fatal(err)
+			}
+			checkpointAll(t, m)
+			if err := m.Delete(testTP); err != nil {
+				t.Fatal(err)
+			}
+			again := testTopicID
+			again[0] = 99
+			l, err := m.Create(testTP, again, cfg, [16]byte{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := l.Lead(1); err != nil {
+				t.Fatal(err)
+			}
+			appendOne(t, l, batchOf(t, nil, 1000, "new"))
+			appendOne(t, l, batchOf(t, nil, 1000, "new"))
+			flush(t, l)
+			appendOne(t, l, batchOf(t, nil, 1000, "new"))
+			mem = tc.crash(mem)
+			for _, name := range []string{checkpoint.RecoveryPoints, checkpoint.HighWatermarks, checkpoint.LogStartOffsets} {
+				if offsets, err := checkpoint.ReadOffsets(mem, "/a", name); err != nil || offsets[testTP] != 0 {
+					t.Errorf("%s holds %d, %v", name, offsets[testTP], err)
+				}
+			}
+			l = recoverLog(t, openManager(t, mem, "/a"), cfg)
+			if l.StartOffset() != 0 || l.EndOffset() != tc.end || l.HighWatermark() != 0 || len(readAll(t, l, 1<<20)) != int(tc.end) {
+				t.Fatalf("the new log spans %d..%d, high watermark %d, want 0..%d, 0", l.StartOffset(), l.EndOffset(), l.HighWatermark(), tc.end)
+			}
+			if err := l.Lead(2); err != nil {
+				t.Fatal(err)
+			}
+			if a := appendOne(t, l, batchOf(t, nil, 1000, "next")); a.FirstOffset != tc.end {
+				t.Fatalf("the next append got offset %d, want %d", a.FirstOffset, tc.end)
+			}
 		})
 	}
 }

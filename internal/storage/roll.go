@@ -109,6 +109,9 @@ func (l *Log) createDirectory() error {
 	if l.metadataSaved {
 		return nil
 	}
+	if err := l.dir.forgetDeleted(l.tp); err != nil {
+		return err
+	}
 	fsys := l.dir.fs
 	if err := fsys.MkdirAll(l.path, 0o755); err != nil {
 		return err
