@@ -104,7 +104,7 @@ func (l *Log) load(f foundLog) error {
 	if err := l.loadEpochs(f.recoveryPoint); err != nil {
 		return err
 	}
-	segs, from, recovered, err := l.recoverSegments(files.logs, f.recoveryPoint)
+	segs, from, recovered, err := l.recoverSegments(files.logs, f)
 	if err != nil {
 		return err
 	}
@@ -345,9 +345,9 @@ func (l *Log) loadEpochs(recoveryPoint int64) error {
 // recoverSegments opens the segments: trusted below the recovery point, read again above it, and cut at
 // the first batch that is not sound or does not follow. It returns the offset from which on headers were
 // read, and how many bytes above it were read or cut.
-func (l *Log) recoverSegments(logs []logFile, recoveryPoint int64) (segs []*segment.Segment, from, recovered int64, err error) {
+func (l *Log) recoverSegments(logs []logFile, f foundLog) (segs []*segment.Segment, from, recovered int64, err error) {
 	cfg := l.config.Load()
-	from = recoveryPoint
+	from = f.recoveryPoint
 	if _, known := l.epochs.cache.Latest(); !known {
 		from = 0 // the epochs are lost: every header is read again
 	}
@@ -359,12 +359,12 @@ func (l *Log) recoverSegments(logs []logFile, recoveryPoint int64) (segs []*segm
 		checkFrom = math.MaxInt64
 	}
 	lastEpoch := int32(-1)
-	for i, f := range logs {
+	for i, file := range logs {
 		last := i == len(logs)-1
-		seg := segment.Open(l.dir.files, l.path, f.base, f.base, f.size)
+		seg := segment.Open(l.dir.files, l.path, file.base, file.base, file.size)
 		if !last && logs[i+1].base <= from {
-			seg = segment.Open(l.dir.files, l.path, f.base, logs[i+1].base, f.size)
-			if f.txns {
+			seg = segment.Open(l.dir.files, l.path, file.base, logs[i+1].base, file.size)
+			if file.txns {
 				if err := seg.LoadAborted(); err != nil {
 					return nil, 0, 0, err
 				}
@@ -393,14 +393,16 @@ func (l *Log) recoverSegments(logs []logFile, recoveryPoint int64) (segs []*segm
 		if got.Cut > 0 {
 			l.dir.metrics.cutBytes.Add(float64(got.Cut))
 			l.dir.logger.Warn("log cut at its first bad batch", "topic", l.tp.Topic, "partition", l.tp.Partition,
-				"segment", f.base, "end", got.Next, "bytes", got.Cut, "err", got.Damage)
+				"segment", file.base, "end", got.Next, "bytes", got.Cut, "err", got.Damage)
 		}
 		// A segment is rolled at its end. If the next one begins elsewhere, records between were lost:
-		// what follows is no continuation. Below the recovery point compaction leaves such gaps.
-		if last || got.Cut == 0 && (got.Next == logs[i+1].base || logs[i+1].base <= recoveryPoint) {
-			if last {
-				break
-			}
+		// what follows is no continuation. Below the recovery point compaction leaves such gaps, and below
+		// the stored start nobody reads what is lost: DeleteRecords may have gone past what was flushed.
+		if last {
+			break
+		}
+		next := logs[i+1].base
+		if got.Cut == 0 && (got.Next == next || next <= f.recoveryPoint) || next <= f.logStart {
 			seg.Seal()
 			if err := seg.FlushIndex(); err != nil {
 				return nil, 0, 0, err

@@ -205,3 +205,39 @@ func TestRecover_CheckpointsOfADeletedLogOfTheSameName(t *testing.T) {
 		})
 	}
 }
+
+// With write caching DeleteRecords may go past what is flushed. After a power loss the log then begins
+// past the batches it has left, and the segment rolled there continues it.
+func TestRecover_GapBelowTheStoredStart(t *testing.T) {
+	mem := vfs.NewMem(1)
+	m := openManager(t, mem, "/a")
+	cfg := smallConfig()
+	l := createLog(t, m, cfg)
+	appendOne(t, l, batchOf(t, nil, 1000, string(make([]byte, 1300))))
+	flush(t, l)
+	checkpointAll(t, m)
+	for range 2 {
+		appendOne(t, l, batchOf(t, nil, 1000, "not flushed"))
+	}
+	l.SetHighWatermark(3)
+	if err := l.DeleteRecords(3); err != nil {
+		t.Fatal(err)
+	}
+	mem = mem.Crash(vfs.CrashOptions{})
+	l = recoverLog(t, openManager(t, mem, "/a"), cfg)
+	if l.StartOffset() != 3 || l.EndOffset() != 3 {
+		t.Fatalf("the log spans %d..%d, want 3..3", l.StartOffset(), l.EndOffset())
+	}
+	if err := l.Lead(2); err != nil {
+		t.Fatal(err)
+	}
+	appendOne(t, l, batchOf(t, nil, 1000, string(make([]byte, 500)))) // rolls at once
+	flush(t, l)
+	if !hasFile(t, mem, "/a/orders-3/00000000000000000003.log") {
+		t.Fatal("no roll at offset 3")
+	}
+	l = recoverLog(t, openManager(t, mem.Crash(vfs.CrashOptions{}), "/a"), cfg)
+	if l.StartOffset() != 3 || l.EndOffset() != 4 || len(readAll(t, l, 1<<20)) != 1 {
+		t.Fatalf("the log spans %d..%d, want 3..4: the record was flushed", l.StartOffset(), l.EndOffset())
+	}
+}
