@@ -137,6 +137,9 @@ func (l *Log) load(f foundLog) error {
 	if err := l.settle(segs, recovered, f.recoveryPoint); err != nil {
 		return err
 	}
+	if err := l.lowerStoredPoint(f, end); err != nil {
+		return err
+	}
 	hw := min(max(f.highWatermark, start), end)
 	l.highWatermark.Store(hw)
 	l.mu.producers.HighWatermarkMoved(hw)
@@ -199,6 +202,23 @@ func (l *Log) removeUntrustedSnapshots(segs []*segment.Segment, end, recoveryPoi
 		}
 	}
 	return l.removeSnapshots(func(offset int64) bool { return offset > trusted })
+}
+
+// lowerStoredPoint moves the stored recovery point back to the end of a log that lost what lay below it:
+// it would vouch for what is appended there next.
+func (l *Log) lowerStoredPoint(f foundLog, end int64) error {
+	if f.recoveryPoint <= end {
+		return nil
+	}
+	f.recoveryPoint = end
+	l.dir.mu.Lock()
+	l.dir.mu.found[l.tp] = f
+	l.dir.mu.Unlock()
+	if err := l.dir.saveRecoveryPoints(false); err != nil {
+		return err
+	}
+	l.savedRecoveryPoint.Store(end)
+	return nil
 }
 
 // settle makes the recovered state durable after a power loss: a record that is served must not be gone

@@ -206,6 +206,32 @@ func TestRecover_CheckpointsOfADeletedLogOfTheSameName(t *testing.T) {
 	}
 }
 
+// A recovery point that lies above what is left would vouch for what is appended there next.
+func TestRecover_LowersTheRecoveryPointToWhatIsLeft(t *testing.T) {
+	mem := vfs.NewMem(1)
+	m := openManager(t, mem, "/a")
+	cfg := smallConfig()
+	l := createLog(t, m, cfg)
+	for range 10 {
+		appendOne(t, l, batchOf(t, nil, 1000, "same size"))
+	}
+	flush(t, l)
+	checkpointAll(t, m)
+	size := l.Size()
+	mem = mem.Crash(vfs.CrashOptions{})
+	flip(t, mem, "/a/orders-3/00000000000000000000.log", size/2+16) // the magic byte of the sixth batch
+	flip(t, mem, "/a/orders-3/leader-epoch-checkpoint", 0)          // so that all is read again
+	l = recoverLog(t, openManager(t, mem, "/a"), cfg)
+	if l.EndOffset() != 5 || l.FlushedOffset() != 5 {
+		t.Fatalf("the log ends at %d, flushed %d, want 5", l.EndOffset(), l.FlushedOffset())
+	}
+	mem = mem.Crash(vfs.CrashOptions{})
+	points, err := checkpoint.ReadOffsets(mem, "/a", checkpoint.RecoveryPoints)
+	if err != nil || points[testTP] != 5 {
+		t.Fatalf("the recovery point is %d, %v; want 5", points[testTP], err)
+	}
+}
+
 // With write caching DeleteRecords may go past what is flushed. After a power loss the log then begins
 // past the batches it has left, and the segment rolled there continues it.
 func TestRecover_GapBelowTheStoredStart(t *testing.T) {
