@@ -37,10 +37,11 @@ type Log struct {
 	failure  atomic.Pointer[error]
 	ready    atomic.Bool // recovered, or new
 	// newNames says that a file or directory was created, renamed or removed which must be durable
-	// before the flushed offset may pass what depends on it. It is set before that is visible.
+	// before the flushed offset may pass what depends on it. It is set after the operation, since a flush
+	// on its way takes it for done, and before a new segment is in the list.
 	newNames atomic.Bool
 	// cut says that the active segment was cut and not synced since: what was cut off must not come back
-	// behind a flush, or a clean shutdown.
+	// behind a flush, or a clean shutdown. It is set after the cut.
 	cut atomic.Bool
 	// truncations counts what may make bytes that were read, or are being flushed, another history's.
 	truncations atomic.Uint64

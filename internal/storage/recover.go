@@ -443,7 +443,7 @@ func (l *Log) recoverSegments(logs []logFile, f foundLog) (segs []*segment.Segme
 }
 
 func (l *Log) removeSegmentFiles(base int64) error {
-	l.newNames.Store(true)
+	defer l.newNames.Store(true)
 	for _, suffix := range []string{segment.IndexSuffix, segment.TimeIndexSuffix, segment.TxnIndexSuffix, segment.LogSuffix} {
 		if err := l.dir.fs.Remove(filepath.Join(l.path, segment.FileName(base, suffix))); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err

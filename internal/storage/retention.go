@@ -137,7 +137,7 @@ func (l *Log) deleteHead(segs []*segment.Segment, n int) error {
 	l.mu.Lock()
 	l.segments.Store(&left)
 	l.mu.Unlock()
-	l.newNames.Store(true)
+	defer l.newNames.Store(true)
 	if err := l.retire(segs[:n]); err != nil {
 		return l.fail(fmt.Errorf("delete segments below %d: %w", base, err))
 	}

@@ -74,7 +74,7 @@ func (l *Log) rollTurn(base int64) (*segment.Segment, error) {
 }
 
 func (l *Log) createSegment(segs []*segment.Segment, base int64, snapshot producerSnapshot) (*segment.Segment, error) {
-	l.newNames.Store(true)
+	defer l.newNames.Store(true)
 	if len(segs) == 0 {
 		if err := l.createDirectory(); err != nil {
 			return nil, err

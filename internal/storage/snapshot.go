@@ -66,11 +66,12 @@ func (l *Log) writeSnapshot(s producerSnapshot, sync bool) error {
 // the next flush.
 func (l *Log) removeSnapshots(match func(offset int64) bool) error {
 	var errs []error
+	removed := false
 	l.snapshots = slices.DeleteFunc(l.snapshots, func(offset int64) bool {
 		if !match(offset) {
 			return false
 		}
-		l.newNames.Store(true)
+		removed = true
 		for _, suffix := range []string{snapshotSuffix, windowsSuffix} {
 			if err := l.dir.fs.Remove(l.snapshotPath(offset, suffix)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				errs = append(errs, err)
@@ -78,6 +79,9 @@ func (l *Log) removeSnapshots(match func(offset int64) bool) error {
 		}
 		return true
 	})
+	if removed {
+		l.newNames.Store(true)
+	}
 	return errors.Join(errs...)
 }
 

@@ -64,8 +64,8 @@ func (l *Log) truncateTurn(to int64) error {
 	l.segments.Store(&kept)
 	l.mu.Unlock()
 
-	l.newNames.Store(true)
-	l.cut.Store(true)
+	defer l.newNames.Store(true)
+	defer l.cut.Store(true)
 	inUse := seg.InUse()
 	if inUse && position == 0 {
 		// Nothing is left of it, and readers hold the file: a new one takes its place.
@@ -73,6 +73,7 @@ func (l *Log) truncateTurn(to int64) error {
 			if seg, err = segment.Create(l.dir.files, l.path, end, 0); err == nil {
 				kept = append(slices.Clone(segs[:i]), seg)
 				inUse = false
+				l.newNames.Store(true) // before an append can come to lie under the name
 				l.mu.Lock()
 				l.segments.Store(&kept)
 				l.mu.Unlock()
@@ -175,8 +176,8 @@ func (l *Log) restartAt(offset int64) error {
 	}
 	l.mu.Unlock()
 	if err == nil {
-		l.newNames.Store(true)
 		err = errors.Join(l.retire(segs), l.removeSnapshots(func(int64) bool { return true }))
+		l.newNames.Store(true)
 		if err != nil {
 			err = l.fail(fmt.Errorf("restart at %d: %w", offset, err))
 		}
