@@ -371,6 +371,31 @@ func rewrite(t tester, mem *vfs.Mem, name string, content []byte) {
 }
 
 // Every byte of the log, damaged: the last write may go, which a crash explains; all else is refused.
+// Whatever fails while a store is opened for the first time, it is an error and no more.
+func TestOpen_FailureAtAnyStep(t *testing.T) {
+	for step := 1; ; step++ {
+		ops, opened := 0, false
+		failing := vfs.NewFaulty(newMem(t), func(vfs.Op) error {
+			if ops++; ops == step && !opened {
+				return syscall.EIO
+			}
+			return nil
+		})
+		s, err := raftstore.Open(dir, raftstore.Config{}, raftstore.Deps{FS: failing, Fatal: func(error) {}})
+		if opened = true; ops < step {
+			must(t, err)
+			must(t, s.Close())
+			return
+		}
+		if (s == nil) == (err == nil) {
+			t.Fatalf("step %d: a store and an error, or neither: %v", step, err)
+		}
+		if err == nil {
+			must(t, s.Close())
+		}
+	}
+}
+
 func TestOpen_DamageIsRefused(t *testing.T) {
 	mem := newMem(t)
 	name, content := threeWrites(t, mem)

@@ -47,7 +47,10 @@ func openStable(s *Store) (*Stable, error) {
 	st.mu.values = map[string][]byte{}
 	_, err := s.fs.Stat(s.path(voteName))
 	if os.IsNotExist(err) {
-		return st, st.create()
+		if err := st.create(); err != nil {
+			return nil, err
+		}
+		return st, nil
 	}
 	if st.file, err = s.fs.OpenFile(s.path(voteName), os.O_RDWR, 0); err != nil {
 		return nil, err
