@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -166,6 +167,30 @@ func TestRaft_OneVoterRestarts(t *testing.T) {
 }
 
 // More committed entries than raft's queue holds while it is made: it must not hang.
+// A node whose power goes at any step of its first start begins at the next one as if there had been none.
+func TestRaft_PowerLossDuringBootstrap(t *testing.T) {
+	for step := 1; ; step++ {
+		disk := mem(t)
+		var ops atomic.Int64
+		var left atomic.Pointer[vfs.Mem]
+		watched := vfs.NewFaulty(disk, func(vfs.Op) error {
+			if ops.Add(1) == int64(step) {
+				left.Store(disk.CrashClone(vfs.CrashOptions{}))
+			}
+			return nil
+		})
+		v := openVoter(t, watched, "/data/raft", quorum.Config{ServerID: "one"}, nil)
+		v.lead(t)
+		v.stop(t)
+		if left.Load() == nil {
+			return
+		}
+		v = openVoter(t, left.Load(), "/data/raft", quorum.Config{ServerID: "one"}, nil)
+		v.lead(t)
+		v.stop(t)
+	}
+}
+
 func TestRaft_RestartsOverALongLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk := mem(t)

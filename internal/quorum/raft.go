@@ -131,6 +131,9 @@ func raftConfig(cfg Config, logger *slog.Logger) *raft.Config {
 
 // bootstrap writes the first configuration into an empty store.
 func bootstrap(conf *raft.Config, members []Member, store *raftstore.Store, transport raft.Transport) error {
+	if err := forgetHalfBootstrap(store); err != nil {
+		return err
+	}
 	exists, err := raft.HasExistingState(store.Log(), store.Stable(), store.Snapshots())
 	if err != nil || exists {
 		return err
@@ -146,6 +149,28 @@ func bootstrap(conf *raft.Config, members []Member, store *raftstore.Store, tran
 		})
 	}
 	return raft.BootstrapCluster(conf, store.Log(), store.Stable(), store.Snapshots(), transport, configuration)
+}
+
+// keyCurrentTerm is where raft stores its term.
+var keyCurrentTerm = []byte("CurrentTerm")
+
+// forgetHalfBootstrap undoes a bootstrap that a crash cut in half. raft saves term 1 first and the
+// configuration after it, and would take the term alone for a voter that has begun, but knows no voters.
+// No other store looks like that: who stands for election or follows a leader is in term 2 at least.
+func forgetHalfBootstrap(store *raftstore.Store) error {
+	term, err := store.Stable().GetUint64(keyCurrentTerm)
+	if err != nil || term != 1 {
+		return nil // an unset term is an error to raft; it reads the term again and reports a true one
+	}
+	last, err := store.Log().LastIndex()
+	if err != nil || last > 0 {
+		return err
+	}
+	snapshots, err := store.Snapshots().List()
+	if err != nil || len(snapshots) > 0 {
+		return err
+	}
+	return store.Stable().SetUint64(keyCurrentTerm, 0)
 }
 
 // kick makes the only voter stand for election now: it would wait for the heartbeat of a leader that
