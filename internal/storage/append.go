@@ -368,7 +368,12 @@ func (l *Log) fullLocked(in *appending, seg *segment.Segment, last int64) bool {
 	if t := seg.FirstTimestamp(); t >= 0 && in.maxTime >= 0 {
 		age = in.maxTime - t
 	}
-	return age > cfg.SegmentMs-l.jitter(cfg.SegmentJitterMs, seg.Base())
+	limit := cfg.SegmentMs
+	if cfg.Compact {
+		// The active segment is never compacted: it must not keep records past max.compaction.lag.ms.
+		limit = min(limit, max(cfg.MaxCompactionLagMs, 1))
+	}
+	return age > limit-l.jitter(cfg.SegmentJitterMs, seg.Base())
 }
 
 // jitter spreads the rolls of partitions that began together. It is drawn from names, not from chance:

@@ -51,6 +51,7 @@ type Dir struct {
 		savedRP map[model.TopicPartition]int64
 		savedHW map[model.TopicPartition]int64
 		savedLS map[model.TopicPartition]int64
+		savedCO map[model.TopicPartition]int64 // cleaned offsets
 	}
 }
 
@@ -69,7 +70,7 @@ const (
 
 // foundLog is what the checkpoints say of a log that is not open.
 type foundLog struct {
-	recoveryPoint, highWatermark, logStart int64
+	recoveryPoint, highWatermark, logStart, cleaned int64
 }
 
 // Path returns the directory's path.
@@ -262,13 +263,14 @@ func (d *Dir) forgetDeleted(tp model.TopicPartition) error {
 	d.checkpointing <- struct{}{} // one that is being written may hold it too
 	d.mu.Lock()
 	_, found := d.mu.found[tp] // what they hold is of the log itself
-	stale := !found && (d.mu.savedRP[tp] > 0 || d.mu.savedHW[tp] > 0 || d.mu.savedLS[tp] > 0)
+	stale := !found && (d.mu.savedRP[tp] > 0 || d.mu.savedHW[tp] > 0 || d.mu.savedLS[tp] > 0 ||
+		d.mu.savedCO[tp] > 0)
 	d.mu.Unlock()
 	<-d.checkpointing
 	if !stale {
 		return nil
 	}
-	for _, save := range []func() error{func() error { return d.saveRecoveryPoints(false) }, d.saveHighWatermarks, d.saveStartOffsets} {
+	for _, save := range []func() error{func() error { return d.saveRecoveryPoints(false) }, d.saveHighWatermarks, d.saveStartOffsets, d.saveCleaned} {
 		if err := save(); err != nil {
 			return fmt.Errorf("forget the deleted log of %s: %w", tp, err)
 		}

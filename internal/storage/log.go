@@ -45,6 +45,9 @@ type Log struct {
 	cut atomic.Bool
 	// truncations counts what may make bytes that were read, or are being flushed, another history's.
 	truncations atomic.Uint64
+	// cleaned is the offset up to which the log was compacted.
+	cleaned   atomic.Int64
+	rewriting atomic.Bool // a Rewrite is open
 
 	// turn is a token, not a lock: it is held across IO by design.
 	turn chan struct{}

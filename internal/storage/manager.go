@@ -203,7 +203,11 @@ func (d *Dir) scan(m *Manager) error {
 	if err != nil {
 		return err
 	}
-	d.mu.savedRP, d.mu.savedHW, d.mu.savedLS = points, marks, starts
+	cleaned, err := d.readOffsets(checkpoint.CleanerOffsets)
+	if err != nil {
+		return err
+	}
+	d.mu.savedRP, d.mu.savedHW, d.mu.savedLS, d.mu.savedCO = points, marks, starts, cleaned
 	entries, err := d.fs.ReadDir(d.path)
 	if err != nil {
 		return err
@@ -220,7 +224,7 @@ func (d *Dir) scan(m *Manager) error {
 			m.deletes.add(deletion{dir: d, path: filepath.Join(d.path, name), whole: true}, time.Time{})
 		default:
 			if tp, ok := parsePartitionDir(name); ok {
-				d.mu.found[tp] = foundLog{points[tp], marks[tp], starts[tp]}
+				d.mu.found[tp] = foundLog{points[tp], marks[tp], starts[tp], cleaned[tp]}
 			}
 		}
 	}

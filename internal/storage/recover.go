@@ -140,6 +140,7 @@ func (l *Log) load(f foundLog) error {
 	if err := l.lowerStoredPoint(f, end); err != nil {
 		return err
 	}
+	l.cleaned.Store(min(f.cleaned, end))
 	hw := min(max(f.highWatermark, start), end)
 	l.highWatermark.Store(hw)
 	l.mu.producers.HighWatermarkMoved(hw)
@@ -258,6 +259,9 @@ func (l *Log) listFiles() (partitionFiles, error) {
 	fsys := l.dir.fs
 	entries, err := fsys.ReadDir(l.path)
 	if err != nil {
+		return partitionFiles{}, err
+	}
+	if entries, err = l.completeSwaps(entries); err != nil {
 		return partitionFiles{}, err
 	}
 	var files partitionFiles

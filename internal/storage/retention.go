@@ -84,6 +84,9 @@ func (l *Log) expired(segs []*segment.Segment, nowMs int64) (n int, err error) {
 			break
 		}
 		gone := next <= start
+		if !gone && cfg.Delete && size == 0 {
+			gone = true // compaction left nothing of it, also no timestamp that could ever be too old
+		}
 		if !gone && cfg.Delete && cfg.RetentionBytes >= 0 && excess-size >= 0 {
 			gone = true
 		}

@@ -136,6 +136,9 @@ func (l *Log) lowerRecoveryPoint(end int64) error {
 	l.mu.Lock()
 	l.flushed.Store(min(l.flushed.Load(), end))
 	l.mu.Unlock()
+	if err := l.lowerCleaned(end); err != nil {
+		return err
+	}
 	if l.savedRecoveryPoint.Load() <= end {
 		return nil
 	}

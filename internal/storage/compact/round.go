@@ -76,6 +76,9 @@ func (r *Round) Learn(b record.Batch) (full bool, err error) {
 	return false, nil
 }
 
+// Passed says that the batches below offset were all shown: gaps before it hold nothing to learn.
+func (r *Round) Passed(offset int64) { r.end = max(r.end, offset) }
+
 // Filter appends to dst what stays of a batch: all, a part, a bare header or nothing.
 func (r *Round) Filter(dst []byte, b record.Batch) ([]byte, error) {
 	if b.BaseOffset() >= r.end || b.IsControl() {

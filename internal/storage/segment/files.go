@@ -93,10 +93,10 @@ func (s *Segment) Acquire() (*Handle, error) {
 }
 
 func (c *FileCache) open(s *Segment, flag int) (*Handle, error) {
-	f, err := c.fs.OpenFile(s.path(LogSuffix), flag, 0o644)
+	f, err := s.openFile(LogSuffix, flag)
 	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
 		c.shrink(0) // other parts of the process need descriptors too: give back what is not in use
-		f, err = c.fs.OpenFile(s.path(LogSuffix), flag, 0o644)
+		f, err = s.openFile(LogSuffix, flag)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open segment %d: %w", s.base, err)
@@ -174,7 +174,7 @@ func (h *Handle) indexFile() (vfs.File, error) {
 	if f := h.index.Load(); f != nil {
 		return f.File, nil
 	}
-	f, err := h.cache.fs.OpenFile(h.seg.path(IndexSuffix), os.O_RDONLY, 0)
+	f, err := h.seg.openFile(IndexSuffix, os.O_RDONLY)
 	if err != nil {
 		return nil, err
 	}

@@ -298,7 +298,7 @@ func (s *Segment) searchTimes(above func(TimeEntry) bool) (e TimeEntry, ok bool,
 		return e, false, nil
 	}
 	// Looked up by timestamp only: rare enough to open the file each time.
-	f, err := s.files.fs.OpenFile(s.path(TimeIndexSuffix), os.O_RDONLY, 0)
+	f, err := s.openFile(TimeIndexSuffix, os.O_RDONLY)
 	if errors.Is(err, fs.ErrNotExist) {
 		return e, false, nil
 	}

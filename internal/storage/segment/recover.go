@@ -333,14 +333,11 @@ func (sc *scanner) batch(position int64, check bool) (record.Batch, Position, er
 		return header, p, err
 	}
 	if p.Size <= int64(len(sc.buf)) {
-		raw, err := sc.bytes(position, int(p.Size))
+		raw, err := sc.checked(p)
 		if err != nil {
 			return nil, Position{}, err
 		}
-		if !record.Batch(raw).CheckCRC() {
-			return nil, Position{}, errChecksum(p)
-		}
-		return record.Batch(raw[:HeaderSize]), p, nil
+		return raw[:HeaderSize], p, nil
 	}
 	header = record.Batch(append(make([]byte, 0, HeaderSize), header...))
 	const checkedFrom = 21 // the checksum covers what follows it: attributes and on
@@ -357,6 +354,18 @@ func (sc *scanner) batch(position int64, check bool) (record.Batch, Position, er
 		return nil, Position{}, errChecksum(p)
 	}
 	return header, p, nil
+}
+
+// checked returns a batch that fits the buffer, whole and with its checksum verified.
+func (sc *scanner) checked(p Position) (record.Batch, error) {
+	raw, err := sc.bytes(p.Position, int(p.Size))
+	if err != nil {
+		return nil, err
+	}
+	if !record.Batch(raw).CheckCRC() {
+		return nil, errChecksum(p)
+	}
+	return raw, nil
 }
 
 func errChecksum(p Position) error {

@@ -21,6 +21,8 @@ const (
 	TimeIndexSuffix = ".timeindex"
 	TxnIndexSuffix  = ".txnindex"
 	DeletedSuffix   = ".deleted"
+	CleanedSuffix   = ".cleaned"
+	SwapSuffix      = ".swap"
 )
 
 // HeaderSize is the size of a batch header, the least a batch can have.
@@ -39,9 +41,9 @@ type Segment struct {
 	dir         string
 	base        int64
 	handle      atomic.Pointer[Handle]
-	closed      atomic.Bool // no longer kept in the cache
-	deleted     atomic.Bool // its files carry DeletedSuffix
-	indexSynced atomic.Bool // its index files are durable and complete
+	closed      atomic.Bool  // no longer kept in the cache
+	place       atomic.Int32 // which suffix its files carry
+	indexSynced atomic.Bool  // its index files are durable and complete
 
 	// mu guards what an append moves. It is never held across IO.
 	mu struct {
@@ -244,7 +246,7 @@ func (s *Segment) IndexSynced() bool { return s.indexSynced.Load() }
 func (s *Segment) TrustIndex() { s.indexSynced.Store(true) }
 
 // Deleted says whether MarkDeleted was called.
-func (s *Segment) Deleted() bool { return s.deleted.Load() }
+func (s *Segment) Deleted() bool { return s.place.Load() == placeDeleted }
 
 // Close takes the segment's file out of the cache. Readers that have a handle keep it.
 func (s *Segment) Close() {
@@ -255,7 +257,7 @@ func (s *Segment) Close() {
 // MarkDeleted renames the segment's files to *.deleted, N.log last: as long as it has its name the
 // segment is there, and indexes are rebuilt. Readers that have a handle go on.
 func (s *Segment) MarkDeleted() error {
-	s.deleted.Store(true)
+	s.place.Store(placeDeleted)
 	for _, suffix := range []string{IndexSuffix, TimeIndexSuffix, TxnIndexSuffix, LogSuffix} {
 		name := filepath.Join(s.dir, FileName(s.base, suffix))
 		if err := s.files.fs.Rename(name, name+DeletedSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -279,9 +281,8 @@ func RemoveDeleted(fsys vfs.FS, dir string, base int64) error {
 	return errors.Join(errs...)
 }
 
-func (s *Segment) path(suffix string) string {
-	if s.deleted.Load() {
-		suffix += DeletedSuffix
-	}
-	return filepath.Join(s.dir, FileName(s.base, suffix))
+func (s *Segment) path(suffix string) string { return s.pathIn(s.place.Load(), suffix) }
+
+func (s *Segment) pathIn(place int32, suffix string) string {
+	return filepath.Join(s.dir, FileName(s.base, suffix+placeSuffix(place)))
 }
