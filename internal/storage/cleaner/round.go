@@ -12,6 +12,7 @@ import (
 const (
 	readBytes  = 512 << 10 // log.cleaner.io.buffer.size
 	writeBytes = 512 << 10
+	minBuffer  = 4 << 10
 )
 
 // worker is the memory of one thread.
@@ -28,8 +29,8 @@ var errFull = errors.New("the offset map is full")
 // round learns the dirty part as far as memory goes, and rewrites the log up to there.
 func (w *worker) round(ctx context.Context, c *Cleaner, j job) error {
 	cfg := c.config.Load()
-	w.prepare(cfg.DedupeBufferBytes / int64(cfg.Threads))
 	plan := j.look.Plan()
+	w.prepare(cfg.DedupeBufferBytes/int64(cfg.Threads), j.dirt.CleanBytes+j.dirt.DirtyBytes)
 	r := compact.NewRound(j.dirt.From, w.offsets, w.scratch)
 	r.NowMs, r.DeleteRetentionMs = c.deps.Wall().UnixMilli(), plan.Policy.DeleteRetentionMs
 	if err := w.learn(ctx, c, j, r); err != nil {
@@ -57,13 +58,16 @@ func (w *worker) round(ctx context.Context, c *Cleaner, j job) error {
 	return nil
 }
 
-func (w *worker) prepare(budget int64) {
+// prepare takes the memory for a round over so many bytes.
+func (w *worker) prepare(budget, size int64) {
 	if w.offsets == nil || w.budget != budget {
 		w.offsets, w.budget = compact.NewOffsetMap(budget), budget
 	}
 	if w.scratch == nil {
 		w.scratch = record.NewScratch(record.Limits{})
-		w.in, w.out = make([]byte, readBytes), make([]byte, 0, writeBytes+writeBytes/4)
+	}
+	if want := min(size, readBytes); int64(len(w.in)) < want {
+		w.in, w.out = make([]byte, max(want, minBuffer)), make([]byte, 0, want+want/4)
 	}
 }
 

@@ -177,7 +177,8 @@ func EndOf(files *FileCache, f vfs.File, base int64) (int64, error) {
 
 // Scan shows visit the whole batches of the segment, in order, from the first that ends at or above
 // offset on. buf is where they are read to; a batch that is larger is read to memory of its own, which is
-// returned for the next call. A batch holds until visit returns, and its checksum was verified.
+// returned for the next call. A batch holds until visit returns; its checksum and the order of offsets were
+// verified, and ErrCorrupt ends the scan where they are wrong.
 func (s *Segment) Scan(offset int64, buf []byte, visit func(batch []byte) error) ([]byte, error) {
 	h, err := s.Acquire()
 	if err != nil {
@@ -190,11 +191,17 @@ func (s *Segment) Scan(offset int64, buf []byte, visit func(batch []byte) error)
 		return buf, err
 	}
 	sc := scanner{f: h.File, size: st.Size, buf: buf}
+	next := s.base
 	for at := p.Position; at < st.Size; {
 		_, p, err := sc.batch(at, false)
+		if err == nil && (p.BaseOffset < next || p.LastOffset >= st.Next) {
+			// The checksum does not cover offsets, and nothing may be decided by wrong ones.
+			err = fmt.Errorf("%w: offsets %d to %d at position %d, want them in %d to %d", ErrCorrupt, p.BaseOffset, p.LastOffset, at, next, st.Next-1)
+		}
 		if err != nil {
 			return sc.buf, s.wrap(err)
 		}
+		next = p.LastOffset + 1
 		if p.Size > int64(len(sc.buf)) {
 			sc.buf, sc.n = make([]byte, p.Size), 0
 		}
