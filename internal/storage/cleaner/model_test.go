@@ -121,7 +121,11 @@ func (c *cuts) decide(op vfs.Op) error {
 	default:
 		return nil
 	}
-	if c.armed && len(c.disks) < 12 && c.rng.IntN(c.every) == 0 {
+	every := c.every
+	if op.Kind == vfs.OpSyncDir {
+		every = min(every, 4) // where most is in doubt
+	}
+	if c.armed && len(c.disks) < 16 && c.rng.IntN(every) == 0 {
 		c.disks = append(c.disks, cut{op, c.mem.CrashClone(vfs.CrashOptions{
 			UnsyncedDataPercent: []int{0, 30, 50, 70, 100}[c.rng.IntN(5)], TornWrites: c.rng.IntN(2) == 0, StaleBlocks: c.rng.IntN(2) == 0, Rand: c.rng,
 		})})
