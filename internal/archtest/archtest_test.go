@@ -218,8 +218,14 @@ func TestLayers_CatchesWhatItShould(t *testing.T) {
 		from, to string
 		want     bool
 	}{
-		{"y", "x", true}, {"x", "y", false}, {"y", "z", false}, {"w", "x", false},
-		{"u", "w", true}, {"w", "u", false}, {"api/produce", "u", true}, {"api/produce", "api/fetch", false},
+		{"y", "x", true},
+		{"x", "y", false},
+		{"y", "z", false},
+		{"w", "x", false},
+		{"u", "w", true},
+		{"w", "u", false},
+		{"api/produce", "u", true},
+		{"api/produce", "api/fetch", false},
 	} {
 		from, ok1 := table.find(tc.from)
 		to, ok2 := table.find(tc.to)

@@ -347,6 +347,7 @@ type leaderless struct{ changed chan struct{} }
 func (leaderless) Propose(context.Context, []byte) (quorum.Committed, error) {
 	return quorum.Committed{}, quorum.ErrNotLeader
 }
+
 func (l leaderless) Leadership() (quorum.Leadership, <-chan struct{}) {
 	return quorum.Leadership{}, l.changed
 }

@@ -73,7 +73,7 @@ func TestQueue_CallsAtTheTimeInOrder(t *testing.T) {
 			q.Schedule(now.Add(time.Second), record("scheduled by another"))
 			q.Schedule(now, record("at once"))
 		})
-		time.Sleep(time.Minute) //nolint:forbidigo // in a bubble it advances the clock
+		time.Sleep(time.Minute)
 		synctest.Wait()
 		if q.Cancel(later) || q.Reschedule(later, at(time.Hour)) || q.Cancel(deadline.Handle{}) || q.Reschedule(deadline.Handle{}, start) {
 			t.Error("a deadline that ran, or the zero Handle, was cancelled or moved")
@@ -109,7 +109,7 @@ func TestQueue_WakesForANewFirst(t *testing.T) {
 			synctest.Wait() // Run waits, for nothing or for a later deadline
 			q.Schedule(start.Add(d), record)
 		}
-		time.Sleep(2 * time.Hour) //nolint:forbidigo // in a bubble it advances the clock
+		time.Sleep(2 * time.Hour)
 		synctest.Wait()
 		if want := []time.Duration{time.Second, time.Minute, time.Hour}; !slices.Equal(ran, want) {
 			t.Errorf("ran after %v; want %v", ran, want)
@@ -129,7 +129,7 @@ func TestQueue_CancelInsideACall(t *testing.T) {
 		})
 		second = q.Schedule(at, func(time.Time) { t.Error("a cancelled function ran") })
 		defer run(t, q)()
-		time.Sleep(time.Minute) //nolint:forbidigo // in a bubble it advances the clock
+		time.Sleep(time.Minute)
 		synctest.Wait()
 	})
 }
@@ -142,7 +142,7 @@ func TestQueue_NothingRunsAfterRun(t *testing.T) {
 		for range 3 { // the first stops Run: those due at the same time stay
 			q.Schedule(time.Now().Add(time.Second), func(time.Time) { calls++; go stop(); synctest.Wait() })
 		}
-		time.Sleep(time.Minute) //nolint:forbidigo // in a bubble it advances the clock
+		time.Sleep(time.Minute)
 		synctest.Wait()
 		if calls != 1 || q.Len() != 2 {
 			t.Errorf("%d calls, %d left; want 1 and 2", calls, q.Len())
@@ -193,7 +193,7 @@ func TestQueue_AgainstSortedList(t *testing.T) {
 		if q.Len() != len(model) {
 			t.Errorf("Len = %d; want %d", q.Len(), len(model))
 		}
-		time.Sleep(2 * time.Second) //nolint:forbidigo // in a bubble it advances the clock
+		time.Sleep(2 * time.Second)
 		stop()
 		slices.SortFunc(model, func(a, b *item) int {
 			return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.order, b.order))

@@ -26,6 +26,7 @@ import (
 	"github.com/walser-io/walser/internal/raftstore"
 	"github.com/walser-io/walser/internal/replica"
 	"github.com/walser-io/walser/internal/storage"
+	"github.com/walser-io/walser/internal/storage/cleaner"
 	"github.com/walser-io/walser/internal/vfs"
 )
 
@@ -59,6 +60,7 @@ type Node struct {
 	deadlines    *deadline.Queue
 	replicas     *replica.Manager
 	coordinators *runtime.Runtime
+	cleaner      *cleaner.Cleaner // nil where log.cleaner.enable is off
 	server       *server.Server
 	listeners    []bound
 	membership   *membership.Membership
@@ -106,6 +108,9 @@ func New(static *config.Static, deps Deps) (_ *Node, err error) {
 	n.publisher.Subscribe(publish.Logs, n.replicas)
 	if err := n.openCoordinators(); err != nil {
 		return nil, err
+	}
+	if cfg.Storage.CleanerEnabled {
+		n.openCleaner()
 	}
 	if n.server, err = n.newServer(cluster); err != nil {
 		return nil, err
@@ -202,6 +207,7 @@ func (n *Node) Run(ctx context.Context) error {
 		lifecycle.Part{Name: "publisher", Run: n.publisher.Run},
 		lifecycle.Part{Name: "deadlines", Run: n.deadlines.Run},
 		lifecycle.Part{Name: "replicas", Run: n.replicas.Run},
+		lifecycle.Part{Name: "cleaner", Run: n.runCleaner},
 		lifecycle.Part{Name: "coordinators", Run: n.coordinators.Run},
 		lifecycle.Part{Name: "server", Run: n.server.Run},
 		lifecycle.Part{Name: "listeners", Run: n.serve, Stop: n.server.Drain},

@@ -24,7 +24,7 @@ func TestRaftLog(t *testing.T) {
 		for range 100 {
 			l.Warn("heartbeat failed", "peer", "b")
 		}
-		time.Sleep(logWindow) //nolint:forbidigo // virtual time
+		time.Sleep(logWindow)
 		l.Warn("heartbeat failed", "peer", "b")
 		l.Warn("heartbeat timeout reached, starting election") // every start brings it
 		l.With("id", 7).Info("configuration", "servers", hclog.Fmt("%d of %d", 1, 3))

@@ -397,7 +397,7 @@ func TestRaft_DeposedLeaderChangesNothing(t *testing.T) {
 						return id
 					}
 				}
-				time.Sleep(time.Millisecond) //nolint:forbidigo // virtual time
+				time.Sleep(time.Millisecond)
 			}
 		}
 		old := leader("")
@@ -419,7 +419,7 @@ func TestRaft_DeposedLeaderChangesNothing(t *testing.T) {
 		want := voters[next].machine.Image().Offset()
 		for id, v := range voters {
 			for v.machine.Image().Offset() < want {
-				time.Sleep(time.Millisecond) //nolint:forbidigo // virtual time
+				time.Sleep(time.Millisecond)
 			}
 			if got := topics(v.machine.Image()); !slices.Equal(got, []string{"a", "b"}) {
 				t.Errorf("voter %s has topics %q", id, got)

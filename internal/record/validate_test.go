@@ -63,8 +63,10 @@ func TestValidate_Rejects(t *testing.T) {
 		{name: "two batches", change: func(b record.Batch) record.Batch { return append(b, b...) }, code: kafkaerr.InvalidRecord},
 		{name: "one byte too large", rules: rules(func(r *record.Rules) { r.MaxMessageBytes = 61 + 3*9 - 1 }), code: kafkaerr.MessageTooLarge},
 		{name: "just small enough", rules: rules(func(r *record.Rules) { r.MaxMessageBytes = 61 + 3*9 }), code: kafkaerr.None},
-		{name: "too large comes before checksum", rules: rules(func(r *record.Rules) { r.MaxMessageBytes = 61 + 3*9 - 1 }),
-			change: func(b record.Batch) record.Batch { b[70]++; return b }, code: kafkaerr.MessageTooLarge},
+		{
+			name: "too large comes before checksum", rules: rules(func(r *record.Rules) { r.MaxMessageBytes = 61 + 3*9 - 1 }),
+			change: func(b record.Batch) record.Batch { b[70]++; return b }, code: kafkaerr.MessageTooLarge,
+		},
 		{name: "base offset comes before size", opts: record.BuilderOptions{BaseOffset: 3}, rules: rules(func(r *record.Rules) { r.MaxMessageBytes = 61 + 3*9 - 1 }), code: kafkaerr.InvalidRecord},
 		{name: "checksum of records", change: func(b record.Batch) record.Batch { b[70]++; return b }, code: kafkaerr.CorruptMessage},
 		{name: "checksum of header", change: func(b record.Batch) record.Batch { b[50]++; return b }, code: kafkaerr.CorruptMessage},
@@ -77,36 +79,50 @@ func TestValidate_Rejects(t *testing.T) {
 		{name: "delta negative", change: func(b record.Batch) record.Batch { return patch32(b, 23, math.MaxUint32) }, code: kafkaerr.InvalidRecord},
 		{name: "delta and count wrap", change: func(b record.Batch) record.Batch { return patch32(patch32(b, 57, 1<<31), 23, math.MaxInt32) }, code: kafkaerr.InvalidRecord},
 		{name: "control", opts: record.BuilderOptions{Control: true, BaseSequence: -1}, code: kafkaerr.InvalidRecord},
-		{name: "control of a coordinator", opts: record.BuilderOptions{Control: true, Transactional: true, BaseSequence: -1},
-			rules: rules(func(r *record.Rules) { r.AllowControl = true }), code: kafkaerr.None},
+		{
+			name: "control of a coordinator", opts: record.BuilderOptions{Control: true, Transactional: true, BaseSequence: -1},
+			rules: rules(func(r *record.Rules) { r.AllowControl = true }), code: kafkaerr.None,
+		},
 		{name: "transactional", opts: record.BuilderOptions{Transactional: true}, code: kafkaerr.None},
-		{name: "transactional, not taken", opts: record.BuilderOptions{Transactional: true},
-			rules: rules(func(r *record.Rules) { r.AllowTransactional = false }), code: kafkaerr.InvalidRecord},
+		{
+			name: "transactional, not taken", opts: record.BuilderOptions{Transactional: true},
+			rules: rules(func(r *record.Rules) { r.AllowTransactional = false }), code: kafkaerr.InvalidRecord,
+		},
 		{name: "producer", opts: idempotent, code: kafkaerr.None},
 		{name: "producer without sequence", opts: record.BuilderOptions{ProducerID: 7, BaseSequence: -1}, code: kafkaerr.InvalidRecord},
 		{name: "record ends early", change: func(b record.Batch) record.Batch { b[61] -= 2; return seal(b) }, code: kafkaerr.InvalidRecord},
 		{name: "record ends late", change: func(b record.Batch) record.Batch { b[61] += 2; return seal(b) }, code: kafkaerr.InvalidRecord},
 
-		{name: "key missing", recs: []rec{{TS: now, Key: []byte{}}, {Delta: 1, TS: now}, {Delta: 2, TS: now, Key: []byte("k")}, {Delta: 3, TS: now}},
-			rules: rules(func(r *record.Rules) { r.KeyRequired = true }), code: kafkaerr.InvalidRecord, failed: []int32{1, 3}},
+		{
+			name: "key missing", recs: []rec{{TS: now, Key: []byte{}}, {Delta: 1, TS: now}, {Delta: 2, TS: now, Key: []byte("k")}, {Delta: 3, TS: now}},
+			rules: rules(func(r *record.Rules) { r.KeyRequired = true }), code: kafkaerr.InvalidRecord, failed: []int32{1, 3},
+		},
 		{name: "timestamp at the upper bound", recs: []rec{{TS: now + 3_600_000}}, code: kafkaerr.None},
 		{name: "timestamp above", recs: []rec{{TS: now}, {Delta: 1, TS: now + 3_600_001}}, code: kafkaerr.InvalidTimestamp, failed: []int32{1}},
 		{name: "timestamp at the lower bound", recs: []rec{{TS: now - 500}}, rules: rules(func(r *record.Rules) { r.TimestampBeforeMaxMs = 500 }), code: kafkaerr.None},
 		{name: "timestamp below", recs: []rec{{TS: now - 501}}, rules: rules(func(r *record.Rules) { r.TimestampBeforeMaxMs = 500 }), code: kafkaerr.InvalidTimestamp, failed: []int32{0}},
 		{name: "no timestamp", recs: []rec{{TS: -1}}, rules: rules(func(r *record.Rules) { r.TimestampBeforeMaxMs = 500 }), code: kafkaerr.None},
-		{name: "any timestamp under LogAppendTime", recs: []rec{{TS: now + 1<<50}},
-			rules: rules(func(r *record.Rules) { r.TimestampType = record.LogAppendTime }), code: kafkaerr.None},
-		{name: "key and timestamp: key wins in a record, timestamp in the batch", recs: []rec{{TS: now + 1<<50}, {Delta: 1, TS: now + 1<<50, Key: []byte("k")}},
-			rules: rules(func(r *record.Rules) { r.KeyRequired = true }), code: kafkaerr.InvalidTimestamp, failed: []int32{0, 1}},
-		{name: "structure wins over record errors", recs: []rec{{TS: now + 1<<50}, {Delta: 1, TS: now}},
-			change: func(b record.Batch) record.Batch { b[len(b)-1] = 1; return seal(b) }, code: kafkaerr.InvalidRecord},
+		{
+			name: "any timestamp under LogAppendTime", recs: []rec{{TS: now + 1<<50}},
+			rules: rules(func(r *record.Rules) { r.TimestampType = record.LogAppendTime }), code: kafkaerr.None,
+		},
+		{
+			name: "key and timestamp: key wins in a record, timestamp in the batch", recs: []rec{{TS: now + 1<<50}, {Delta: 1, TS: now + 1<<50, Key: []byte("k")}},
+			rules: rules(func(r *record.Rules) { r.KeyRequired = true }), code: kafkaerr.InvalidTimestamp, failed: []int32{0, 1},
+		},
+		{
+			name: "structure wins over record errors", recs: []rec{{TS: now + 1<<50}, {Delta: 1, TS: now}},
+			change: func(b record.Batch) record.Batch { b[len(b)-1] = 1; return seal(b) }, code: kafkaerr.InvalidRecord,
+		},
 
 		// The client set the LogAppendTime bit: its records all have the batch's max timestamp.
 		{name: "LogAppendTime bit, in range", opts: record.BuilderOptions{TimestampType: record.LogAppendTime, LogAppendMs: now}, code: kafkaerr.None},
 		{name: "LogAppendTime bit, out of range", opts: record.BuilderOptions{TimestampType: record.LogAppendTime, LogAppendMs: now + 1<<40}, code: kafkaerr.InvalidTimestamp, failed: []int32{0, 1, 2}},
 		{name: "LogAppendTime bit, no timestamp", opts: record.BuilderOptions{TimestampType: record.LogAppendTime, LogAppendMs: -1}, code: kafkaerr.InvalidTimestamp, failed: []int32{0, 1, 2}},
-		{name: "LogAppendTime bit on such a topic", opts: record.BuilderOptions{TimestampType: record.LogAppendTime, LogAppendMs: now},
-			rules: rules(func(r *record.Rules) { r.TimestampType = record.LogAppendTime }), code: kafkaerr.InvalidTimestamp, failed: []int32{0, 1, 2}},
+		{
+			name: "LogAppendTime bit on such a topic", opts: record.BuilderOptions{TimestampType: record.LogAppendTime, LogAppendMs: now},
+			rules: rules(func(r *record.Rules) { r.TimestampType = record.LogAppendTime }), code: kafkaerr.InvalidTimestamp, failed: []int32{0, 1, 2},
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if c.recs == nil {

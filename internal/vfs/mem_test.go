@@ -727,7 +727,8 @@ func (s *script) truncate(name string, size int64) *script {
 func tree(t interface {
 	Helper()
 	Fatal(...any)
-}, fsys vfs.FS) map[string]string {
+}, fsys vfs.FS,
+) map[string]string {
 	t.Helper()
 	found := make(map[string]string)
 	var walk func(dir string)

@@ -387,7 +387,7 @@ func (w *world) sleep(d time.Duration) {
 }
 
 func pass(d time.Duration) {
-	time.Sleep(d) //nolint:forbidigo // virtual time
+	time.Sleep(d)
 }
 
 func (w *world) expect(want string) {

@@ -155,14 +155,22 @@ func TestConn_Deadlines(t *testing.T) {
 			c.send(heartbeat(1, "g"))
 			c.expect(1)
 		}, "idle", [2]time.Duration{90 * time.Second, 90 * time.Second}},
-		{"two bytes of a size", func(c *client) { c.send([]byte{0, 0}) }, "slow_sender",
-			[2]time.Duration{10 * time.Second, 10*time.Second + 2*time.Millisecond}},
-		{"a part of a body", func(c *client) { c.send(produce(1, 1, 1<<20)[:50_000]) }, "slow_sender",
-			[2]time.Duration{60 * time.Second, 60 * time.Second}},
-		{"a body below the rate", slowly(1<<20, 10*time.Millisecond), "slow_sender",
-			[2]time.Duration{11 * time.Second, 12 * time.Second}},
-		{"a body above the rate, then idle", slowly(20_000, time.Millisecond/2), "slow_sender",
-			[2]time.Duration{30 * time.Second, 30 * time.Second}},
+		{
+			"two bytes of a size", func(c *client) { c.send([]byte{0, 0}) }, "slow_sender",
+			[2]time.Duration{10 * time.Second, 10*time.Second + 2*time.Millisecond},
+		},
+		{
+			"a part of a body", func(c *client) { c.send(produce(1, 1, 1<<20)[:50_000]) }, "slow_sender",
+			[2]time.Duration{60 * time.Second, 60 * time.Second},
+		},
+		{
+			"a body below the rate", slowly(1<<20, 10*time.Millisecond), "slow_sender",
+			[2]time.Duration{11 * time.Second, 12 * time.Second},
+		},
+		{
+			"a body above the rate, then idle", slowly(20_000, time.Millisecond/2), "slow_sender",
+			[2]time.Duration{30 * time.Second, 30 * time.Second},
+		},
 		{"answers are not read", func(c *client) {
 			// The pipe has no buffer: the first answer is not taken.
 			c.send(heartbeat(1, "g"))

@@ -246,8 +246,12 @@ func TestAdmission_Caps(t *testing.T) {
 			MaxConnectionsPerIP:          1,
 			MaxConnectionsPerIPOverrides: map[netip.Addr]int{netip.MustParseAddr("10.0.0.9"): 2, netip.MustParseAddr("10.0.0.8"): 0},
 		}, []step{
-			{"10.0.0.9:1", nil}, {"10.0.0.9:2", nil}, {"10.0.0.9:3", server.ErrTooManyPerIP},
-			{"10.0.0.8:1", server.ErrTooManyPerIP}, {"10.0.0.1:1", nil}, {"10.0.0.1:2", server.ErrTooManyPerIP},
+			{"10.0.0.9:1", nil},
+			{"10.0.0.9:2", nil},
+			{"10.0.0.9:3", server.ErrTooManyPerIP},
+			{"10.0.0.8:1", server.ErrTooManyPerIP},
+			{"10.0.0.1:1", nil},
+			{"10.0.0.1:2", server.ErrTooManyPerIP},
 		}},
 		{"the global bound holds for loopback too", server.Config{MaxConnections: 2}, []step{
 			{"10.0.0.1:1", nil}, {"127.0.0.1:1", nil}, {"127.0.0.1:2", server.ErrTooMany}, {"10.0.0.2:1", server.ErrTooMany},

@@ -101,7 +101,7 @@ func (c *cluster) await(what string, holds func() bool) {
 		if holds() {
 			return
 		}
-		time.Sleep(100 * time.Millisecond) //nolint:forbidigo // in a bubble it advances the clock
+		time.Sleep(100 * time.Millisecond)
 	}
 	c.t.Fatalf("it does not come to this: %s", what)
 }

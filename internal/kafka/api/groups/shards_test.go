@@ -265,7 +265,7 @@ func TestTopicDeleted_TakesItsOffsets(t *testing.T) {
 			return left == 0
 		})
 		c.crash()
-		time.Sleep(time.Second) //nolint:forbidigo // in a bubble it advances the clock
+		time.Sleep(time.Second)
 		for g := range 3 {
 			if offsets, code := c.fetchAll(fmt.Sprint("group-", g)); len(offsets) > 0 || code != kafkaerr.None {
 				t.Errorf("after a restart group %d has %v, %v", g, offsets, code)
