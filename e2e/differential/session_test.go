@@ -1,0 +1,434 @@
+package differential
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/walser-io/walser/internal/kafkaerr"
+	"github.com/walser-io/walser/internal/model"
+	"github.com/walser-io/walser/internal/wire"
+)
+
+// session plays one script to one broker.
+type session struct {
+	addr    string
+	conns   map[string]*conn
+	saved   map[string]any
+	known   names
+	barrier int
+}
+
+type conn struct {
+	net.Conn
+	correlation int32
+	waiting     []sent // requests whose answers a script collects later
+}
+
+type sent struct {
+	key     wire.Key
+	version int16
+	id      int32
+}
+
+const patience = 15 * time.Second
+
+func newSession(addr string) *session {
+	return &session{addr: addr, conns: map[string]*conn{}, saved: map[string]any{}, known: names{}}
+}
+
+func (s *session) close() {
+	for _, c := range s.conns {
+		c.Close()
+	}
+}
+
+func (s *session) conn(name string) (*conn, error) {
+	if c := s.conns[name]; c != nil {
+		return c, nil
+	}
+	raw, err := net.Dial("tcp", s.addr)
+	if err != nil {
+		return nil, err
+	}
+	s.conns[name] = &conn{Conn: raw}
+	return s.conns[name], nil
+}
+
+var errClosed = errors.New("closed")
+
+// run sends the request of c at version and returns the text of the answer.
+func (s *session) run(c *testCase, version int16) (string, error) {
+	deadline := time.Now().Add(patience)
+	for {
+		text, answer, err := s.once(c, version)
+		if errors.Is(err, errClosed) {
+			s.conns[c.conn].Close()
+			delete(s.conns, c.conn)
+			return "closed", nil
+		}
+		if err != nil {
+			return "", err
+		}
+		again := false
+		for _, name := range c.retry {
+			again = again || strings.Contains(text, name)
+		}
+		if again && time.Now().Before(deadline) {
+			time.Sleep(20 * time.Millisecond)
+			continue
+		}
+		if answer == nil {
+			return text, nil
+		}
+		for _, save := range c.save {
+			v, err := fieldAt(reflect.ValueOf(answer).Elem(), save[1])
+			if err != nil {
+				return "", fmt.Errorf("save %s: %w", save[0], err)
+			}
+			s.saved[save[0]] = v
+			if text, ok := v.(string); ok && text != "" {
+				s.known[text] = "$" + save[0]
+			}
+		}
+		text = render(answer, s.known)
+		return text, s.settle(answer)
+	}
+}
+
+func (s *session) once(c *testCase, version int16) (string, wire.Response, error) {
+	conn, err := s.conn(c.conn)
+	if err != nil {
+		return "", nil, err
+	}
+	switch c.api {
+	case "bytes":
+		b, err := hex.DecodeString(strings.ReplaceAll(c.body, " ", ""))
+		if err != nil {
+			return "", nil, err
+		}
+		if _, err := conn.Write(b); err != nil {
+			return "", nil, errClosed
+		}
+		frame, err := conn.readFrame(patience)
+		return hex.EncodeToString(frame), nil, err
+	case "raw":
+		return s.raw(conn, c.body)
+	case "await":
+		if len(conn.waiting) == 0 {
+			return "", nil, errors.New("nothing to await")
+		}
+		next := conn.waiting[0]
+		conn.waiting = conn.waiting[1:]
+		answer, err := conn.receive(next)
+		if err != nil {
+			return "", nil, err
+		}
+		return render(answer, s.known), answer, nil
+	}
+	key, ok := keyOf(c.api)
+	if !ok {
+		return "", nil, fmt.Errorf("no API %q", c.api)
+	}
+	fields, err := parseValue(c.body)
+	if err != nil {
+		return "", nil, err
+	}
+	request := wire.NewRequest(key)
+	request.Reset()
+	if err := assign(reflect.ValueOf(request).Elem(), fields, s.resolve); err != nil {
+		return "", nil, err
+	}
+	pending, err := conn.send(request, version, c.client)
+	if err != nil {
+		return "", nil, err
+	}
+	if produce, ok := request.(*wire.ProduceRequest); ok && produce.Acks == 0 {
+		return s.probe(conn)
+	}
+	if c.later {
+		conn.waiting = append(conn.waiting, pending)
+		return "sent", nil, nil
+	}
+	answer, err := conn.receive(pending)
+	if err != nil {
+		return "", nil, err
+	}
+	return render(answer, s.known), answer, nil
+}
+
+// probe tells silence from a closed connection by asking for something else.
+func (s *session) probe(conn *conn) (string, wire.Response, error) {
+	pending, err := conn.send(wire.NewRequest(wire.KeyAPIVersions), 0, "")
+	if err != nil {
+		return "", nil, err
+	}
+	if _, err := conn.receive(pending); err != nil {
+		return "", nil, err
+	}
+	return "no answer", nil, nil
+}
+
+// raw sends a frame of a header and a body that no encoder would write: key=18 version=99 body=00 [as=0].
+func (s *session) raw(conn *conn, text string) (string, wire.Response, error) {
+	var key, version, as int64 = 0, 0, -1
+	var body []byte
+	for _, word := range strings.Fields(text) {
+		name, value, _ := strings.Cut(word, "=")
+		var err error
+		switch name {
+		case "key":
+			key, err = strconv.ParseInt(value, 10, 16)
+		case "version":
+			version, err = strconv.ParseInt(value, 10, 16)
+		case "as":
+			as, err = strconv.ParseInt(value, 10, 16)
+		case "body":
+			body, err = hex.DecodeString(value)
+		default:
+			err = fmt.Errorf("%q is no part of a frame", word)
+		}
+		if err != nil {
+			return "", nil, err
+		}
+	}
+	conn.correlation++
+	var w wire.Writer
+	w.Int32(int32(10 + len(body)))
+	w.Int16(int16(key))
+	w.Int16(int16(version))
+	w.Int32(conn.correlation)
+	w.Int16(-1)
+	if _, err := conn.Write(append(w.Bytes(), body...)); err != nil {
+		return "", nil, errClosed
+	}
+	if as < 0 {
+		frame, err := conn.readFrame(patience)
+		return hex.EncodeToString(frame[min(4, len(frame)):]), nil, err
+	}
+	answer, err := conn.receive(sent{wire.Key(key), int16(as), conn.correlation})
+	if err != nil {
+		return "", nil, err
+	}
+	return render(answer, s.known), answer, nil
+}
+
+func (c *conn) send(request wire.Request, version int16, client string) (sent, error) {
+	c.correlation++
+	if client == "" {
+		client = "differential"
+	}
+	var w wire.Writer
+	wire.EncodeRequest(&w, &wire.RequestHeader{Version: version, CorrelationID: c.correlation, ClientID: []byte(client)}, request)
+	if w.Err() != nil {
+		return sent{}, w.Err()
+	}
+	if _, err := c.Write(w.Bytes()); err != nil {
+		return sent{}, errClosed
+	}
+	return sent{request.Key(), version, c.correlation}, nil
+}
+
+func (c *conn) receive(s sent) (wire.Response, error) {
+	frame, err := c.readFrame(patience)
+	if err != nil {
+		return nil, err
+	}
+	var r wire.Reader
+	r.Reset(frame)
+	if id := wire.DecodeResponseHeader(&r, s.key, s.version); id != s.id {
+		return nil, fmt.Errorf("answer to request %d, want %d", id, s.id)
+	}
+	answer := wire.NewResponse(s.key)
+	answer.Decode(&r, s.version)
+	if r.Err() != nil || r.Remaining() > 0 {
+		return nil, fmt.Errorf("%v version %d: %w, %d bytes left over", s.key, s.version, r.Err(), r.Remaining())
+	}
+	return answer, nil
+}
+
+func (c *conn) readFrame(patience time.Duration) ([]byte, error) {
+	_ = c.SetReadDeadline(time.Now().Add(patience)) // the read tells
+	var size [4]byte
+	if _, err := io.ReadFull(c, size[:]); err != nil {
+		var timeout net.Error
+		if errors.As(err, &timeout) && timeout.Timeout() {
+			return nil, err
+		}
+		return nil, errClosed
+	}
+	frame := make([]byte, binary.BigEndian.Uint32(size[:]))
+	_, err := io.ReadFull(c, frame)
+	return frame, err
+}
+
+// resolve works out what a script cannot write down: saved fields, topic ids, batches.
+func (s *session) resolve(v any) (any, error) {
+	switch v := v.(type) {
+	case variable:
+		saved, ok := s.saved[string(v)]
+		if !ok {
+			return nil, fmt.Errorf("$%s is not saved", string(v))
+		}
+		return saved, nil
+	case call:
+		switch v.name {
+		case "batch":
+			return buildBatch(v.arg.(object), s.resolve)
+		case "id":
+			return s.topicID(v.arg.([]any)[0].(string))
+		case "uuid": // one that names nothing
+			return model.UUID{15: byte(v.arg.([]any)[0].(int64))}, nil
+		case "repeat":
+			args := v.arg.([]any)
+			return strings.Repeat(args[0].(string), int(args[1].(int64))), nil
+		}
+		return nil, fmt.Errorf("no function %q", v.name)
+	}
+	return v, nil
+}
+
+// fieldAt follows Topics.0.Name.
+func fieldAt(v reflect.Value, path string) (any, error) {
+	for step := range strings.SplitSeq(path, ".") {
+		if i, err := strconv.Atoi(step); err == nil {
+			if v.Kind() != reflect.Slice || i >= v.Len() {
+				return nil, fmt.Errorf("no element %s", step)
+			}
+			v = v.Index(i)
+			continue
+		}
+		if v = v.FieldByName(step); !v.IsValid() {
+			return nil, fmt.Errorf("no field %s", step)
+		}
+	}
+	switch {
+	case v.CanInt():
+		return v.Int(), nil
+	case v.Type() == reflect.TypeFor[[]byte]():
+		return string(v.Bytes()), nil
+	}
+	return v.Interface(), nil
+}
+
+// call asks the broker something for the test itself, on a connection of its own.
+func (s *session) call(request wire.Request, version int16) (wire.Response, error) {
+	conn, err := s.conn(" own")
+	if err != nil {
+		return nil, err
+	}
+	pending, err := conn.send(request, version, "")
+	if err != nil {
+		return nil, err
+	}
+	return conn.receive(pending)
+}
+
+func (s *session) metadata(topic string) (*wire.MetadataResponseTopic, error) {
+	request := &wire.MetadataRequest{}
+	request.Reset()
+	wire.Add(&request.Topics).Name = []byte(topic)
+	request.AllowAutoTopicCreation = false
+	answer, err := s.call(request, 12)
+	if err != nil {
+		return nil, err
+	}
+	return &answer.(*wire.MetadataResponse).Topics[0], nil
+}
+
+func (s *session) topicID(topic string) (model.UUID, error) {
+	t, err := s.metadata(topic)
+	if err != nil {
+		return model.UUID{}, err
+	}
+	if t.ErrorCode == 0 {
+		s.known[t.TopicID.String()] = topic
+	}
+	return t.TopicID, nil
+}
+
+// settle waits until a change is in force. Apache Kafka answers once its controller has made it, and its
+// broker follows a moment later; the scripts are about answers, not about that moment.
+func (s *session) settle(answer wire.Response) error {
+	switch answer := answer.(type) {
+	case *wire.CreateTopicsResponse:
+		for _, t := range answer.Topics {
+			if t.ErrorCode == 0 && !(t.TopicID.IsZero()) {
+				if err := s.awaitTopic(t.Name, 1); err != nil {
+					return err
+				}
+			}
+		}
+	case *wire.DeleteTopicsResponse, *wire.AlterConfigsResponse, *wire.IncrementalAlterConfigsResponse, *wire.CreatePartitionsResponse:
+		return s.pass()
+	}
+	return nil
+}
+
+// awaitTopic waits until every partition of a topic is served.
+func (s *session) awaitTopic(topic string, partitions int) error {
+	return eventually(topic, func() (bool, error) {
+		t, err := s.metadata(topic)
+		if err != nil || t.ErrorCode != 0 || len(t.Partitions) < partitions {
+			return false, err
+		}
+		request := &wire.ListOffsetsRequest{}
+		request.Reset()
+		list := wire.Add(&request.Topics)
+		list.Name = topic
+		for _, p := range t.Partitions {
+			partition := wire.Add(&list.Partitions)
+			partition.PartitionIndex, partition.Timestamp = p.PartitionIndex, -1
+		}
+		answer, err := s.call(request, 5)
+		if err != nil {
+			return false, err
+		}
+		for _, p := range answer.(*wire.ListOffsetsResponse).Topics[0].Partitions {
+			if p.ErrorCode != kafkaerr.None {
+				return false, nil
+			}
+		}
+		return true, nil
+	})
+}
+
+// pass returns once the broker has followed all that its controller did before: it makes two topics, one
+// after the other, and metadata is applied in order. Their names begin with "settle-".
+func (s *session) pass() error {
+	for range 2 {
+		s.barrier++
+		topic := fmt.Sprintf("settle-%d", s.barrier)
+		request := &wire.CreateTopicsRequest{}
+		request.Reset()
+		t := wire.Add(&request.Topics)
+		t.Name, t.NumPartitions, t.ReplicationFactor = topic, 1, 1
+		request.TimeoutMs = 10_000
+		if _, err := s.call(request, 5); err != nil {
+			return err
+		}
+		if err := s.awaitTopic(topic, 1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func eventually(what string, done func() (bool, error)) error {
+	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		ok, err := done()
+		if ok || err != nil {
+			return err
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%s is not served within %v", what, patience)
+		}
+	}
+}
