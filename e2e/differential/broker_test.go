@@ -23,7 +23,7 @@ var settings = []string{
 }
 
 var walserBinary = sync.OnceValues(func() (string, error) {
-	if path := os.Getenv("WALSER_BIN"); path != "" {
+	if path := os.Getenv("E2E_WALSER"); path != "" {
 		return filepath.Abs(path)
 	}
 	path := filepath.Join(os.TempDir(), fmt.Sprintf("walser-differential-%d", os.Getpid()))
@@ -37,7 +37,7 @@ var walserBinary = sync.OnceValues(func() (string, error) {
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if path, err := walserBinary(); err == nil && os.Getenv("WALSER_BIN") == "" {
+	if path, err := walserBinary(); err == nil && os.Getenv("E2E_WALSER") == "" {
 		os.Remove(path)
 	}
 	os.Exit(code)

@@ -219,10 +219,10 @@ func versionsText(list []int16) string {
 	return strings.Join(words, " ")
 }
 
-// keyOf finds an API by its name.
+// keyOf finds an API by its name, in Kafka's spelling or in that of package wire.
 func keyOf(name string) (wire.Key, bool) {
 	keys := wire.Keys()
-	i := slices.IndexFunc(keys, func(k wire.Key) bool { return k.String() == name })
+	i := slices.IndexFunc(keys, func(k wire.Key) bool { return strings.EqualFold(k.String(), name) })
 	if i < 0 {
 		return 0, false
 	}

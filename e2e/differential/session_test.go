@@ -38,7 +38,8 @@ type sent struct {
 	id      int32
 }
 
-const patience = 15 * time.Second
+// patience is how long a broker may take before its silence is its answer.
+const patience = 5 * time.Second
 
 func newSession(addr string) *session {
 	return &session{addr: addr, conns: map[string]*conn{}, saved: map[string]any{}, known: names{}}
@@ -66,12 +67,17 @@ var errClosed = errors.New("closed")
 
 // run sends the request of c at version and returns the text of the answer.
 func (s *session) run(c *testCase, version int16) (string, error) {
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(3 * patience)
 	for {
-		text, answer, err := s.once(c, version)
-		if errors.Is(err, errClosed) {
+		text, request, answer, err := s.once(c, version)
+		var timeout net.Error
+		silent := errors.As(err, &timeout) && timeout.Timeout()
+		if silent || errors.Is(err, errClosed) {
 			s.conns[c.conn].Close()
 			delete(s.conns, c.conn)
+			if silent {
+				return "silence", nil
+			}
 			return "closed", nil
 		}
 		if err != nil {
@@ -99,81 +105,84 @@ func (s *session) run(c *testCase, version int16) (string, error) {
 			}
 		}
 		text = render(answer, s.known)
-		return text, s.settle(answer)
+		return text, s.settle(request, answer)
 	}
 }
 
-func (s *session) once(c *testCase, version int16) (string, wire.Response, error) {
+// once returns what it sent as well, unless that is no message.
+func (s *session) once(c *testCase, version int16) (string, wire.Request, wire.Response, error) {
 	conn, err := s.conn(c.conn)
 	if err != nil {
-		return "", nil, err
+		return "", nil, nil, err
 	}
 	switch c.api {
 	case "bytes":
 		b, err := hex.DecodeString(strings.ReplaceAll(c.body, " ", ""))
 		if err != nil {
-			return "", nil, err
+			return "", nil, nil, err
 		}
 		if _, err := conn.Write(b); err != nil {
-			return "", nil, errClosed
+			return "", nil, nil, errClosed
 		}
 		frame, err := conn.readFrame(patience)
-		return hex.EncodeToString(frame), nil, err
+		return hex.EncodeToString(frame), nil, nil, err
 	case "raw":
-		return s.raw(conn, c.body)
+		text, answer, err := s.raw(conn, c.body)
+		return text, nil, answer, err
 	case "await":
 		if len(conn.waiting) == 0 {
-			return "", nil, errors.New("nothing to await")
+			return "", nil, nil, errors.New("nothing to await")
 		}
 		next := conn.waiting[0]
 		conn.waiting = conn.waiting[1:]
 		answer, err := conn.receive(next)
 		if err != nil {
-			return "", nil, err
+			return "", nil, nil, err
 		}
-		return render(answer, s.known), answer, nil
+		return render(answer, s.known), nil, answer, nil
 	}
 	key, ok := keyOf(c.api)
 	if !ok {
-		return "", nil, fmt.Errorf("no API %q", c.api)
+		return "", nil, nil, fmt.Errorf("no API %q", c.api)
 	}
 	fields, err := parseValue(c.body)
 	if err != nil {
-		return "", nil, err
+		return "", nil, nil, err
 	}
 	request := wire.NewRequest(key)
 	request.Reset()
 	if err := assign(reflect.ValueOf(request).Elem(), fields, s.resolve); err != nil {
-		return "", nil, err
+		return "", nil, nil, err
 	}
 	pending, err := conn.send(request, version, c.client)
 	if err != nil {
-		return "", nil, err
+		return "", nil, nil, err
 	}
 	if produce, ok := request.(*wire.ProduceRequest); ok && produce.Acks == 0 {
-		return s.probe(conn)
+		text, err := s.probe(conn)
+		return text, nil, nil, err
 	}
 	if c.later {
 		conn.waiting = append(conn.waiting, pending)
-		return "sent", nil, nil
+		return "sent", nil, nil, nil
 	}
 	answer, err := conn.receive(pending)
 	if err != nil {
-		return "", nil, err
+		return "", nil, nil, err
 	}
-	return render(answer, s.known), answer, nil
+	return render(answer, s.known), request, answer, nil
 }
 
 // probe tells silence from a closed connection by asking for something else.
-func (s *session) probe(conn *conn) (string, wire.Response, error) {
+func (s *session) probe(conn *conn) (string, error) {
 	pending, err := conn.send(wire.NewRequest(wire.KeyAPIVersions), 0, "")
 	if err != nil {
-		return "", nil, err
+		return "", err
 	}
 	if _, err := conn.receive(pending); err != nil {
-		return "", nil, err
+		return "", err
 	}
-	return "no answer", nil, nil
+	return "no answer", nil
 }
 
 // raw sends a frame of a header and a body that no encoder would write: key=18 version=99 body=00 [as=0].
@@ -356,11 +365,11 @@ func (s *session) topicID(topic string) (model.UUID, error) {
 
 // settle waits until a change is in force. Apache Kafka answers once its controller has made it, and its
 // broker follows a moment later; the scripts are about answers, not about that moment.
-func (s *session) settle(answer wire.Response) error {
+func (s *session) settle(request wire.Request, answer wire.Response) error {
 	switch answer := answer.(type) {
 	case *wire.CreateTopicsResponse:
 		for _, t := range answer.Topics {
-			if t.ErrorCode == 0 && !(t.TopicID.IsZero()) {
+			if t.ErrorCode == kafkaerr.None && !request.(*wire.CreateTopicsRequest).ValidateOnly {
 				if err := s.awaitTopic(t.Name, 1); err != nil {
 					return err
 				}
@@ -422,13 +431,13 @@ func (s *session) pass() error {
 }
 
 func eventually(what string, done func() (bool, error)) error {
-	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(3 * patience); ; time.Sleep(10 * time.Millisecond) {
 		ok, err := done()
 		if ok || err != nil {
 			return err
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("%s is not served within %v", what, patience)
+			return fmt.Errorf("%s is not served in time", what)
 		}
 	}
 }
