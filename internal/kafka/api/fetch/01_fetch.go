@@ -217,6 +217,9 @@ func (c *call) add(resp *wire.FetchResponse, i int) {
 	p.ErrorCode = kafkaerr.CodeOf(result.Err)
 	p.HighWatermark, p.LastStableOffset, p.LogStartOffset = result.HighWatermark, result.LastStableOffset, result.LogStartOffset
 	p.Records.Bytes = noRecords
+	if p.ErrorCode != kafkaerr.UnknownTopicOrPartition && p.ErrorCode != kafkaerr.UnknownTopicID {
+		p.AbortedTransactions = nil // as Kafka has it: null unless aborts are asked for, the preset where nothing was read
+	}
 	if result.Err != nil {
 		c.addError(resp, p, asked)
 		return
