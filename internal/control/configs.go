@@ -130,7 +130,7 @@ func checkBrokerResource(image *metadata.Image, name string) error {
 		return kafkaerr.New(kafkaerr.InvalidRequest, "the broker resource %q is no broker id", name)
 	}
 	if _, ok := image.Broker(model.BrokerID(id)); !ok {
-		return kafkaerr.New(kafkaerr.BrokerIDNotRegistered, "broker %d is not registered", id)
+		return kafkaerr.New(kafkaerr.InvalidRequest, "broker %d is not registered", id)
 	}
 	return nil
 }

@@ -36,7 +36,7 @@ func (h *describeConfigs) handle(r *server.Request) server.Outcome {
 		entries, err := h.describe(image, asked)
 		result.ErrorCode, result.ErrorMessage = answer(err)
 		for j := range entries {
-			if asked.ConfigurationKeys == nil || slices.Contains(asked.ConfigurationKeys, entries[j].Name) {
+			if len(asked.ConfigurationKeys) == 0 || slices.Contains(asked.ConfigurationKeys, entries[j].Name) {
 				addEntry(result, &entries[j], req)
 			}
 		}

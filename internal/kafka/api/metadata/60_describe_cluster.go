@@ -25,13 +25,13 @@ type describeCluster struct{ deps Deps }
 func (h *describeCluster) handle(r *server.Request) server.Outcome {
 	req := r.Body.(*wire.DescribeClusterRequest)
 	resp := r.Response().(*wire.DescribeClusterResponse)
-	resp.EndpointType = req.EndpointType
 	if err := checkEndpointType(req.EndpointType); err != nil {
 		message := err.Message
 		resp.ErrorCode, resp.ErrorMessage = err.Code, &message
 		r.Reply(resp)
 		return server.Done
 	}
+	resp.EndpointType = req.EndpointType
 	v := view{h.deps.Image(), r.Listener().Name, h.deps.Recovering}
 	resp.ClusterID = v.ClusterID()
 	resp.ControllerID = int32(v.controller(v.nodes(false)))

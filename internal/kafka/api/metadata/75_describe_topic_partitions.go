@@ -36,6 +36,9 @@ func (h *describeTopicPartitions) handle(r *server.Request) server.Outcome {
 		if topic == nil {
 			t := wire.Add(&resp.Topics)
 			t.Name, t.ErrorCode, t.IsInternal = &name, kafkaerr.UnknownTopicOrPartition, model.IsInternalTopic(name)
+			if model.ValidateTopicName(name) != nil {
+				t.ErrorCode = kafkaerr.InvalidTopicException
+			}
 			continue
 		}
 		first := int32(0)
