@@ -136,6 +136,9 @@ func renderStruct(v reflect.Value, known names, indent string) string {
 		if ignored[name] || !code && same(f, preset.Elem().Field(i)) {
 			continue
 		}
+		if text, ok := f.Interface().(*string); ok && strings.HasSuffix(name, "ErrorMessage") && *text == "" {
+			continue
+		}
 		if masked[name] && !(name == "ProducerID" && f.Int() < 0) {
 			parts = append(parts, name+": <>")
 			continue
