@@ -155,6 +155,9 @@ func (c *creation) checkName(name string) error {
 	if err := model.ValidateTopicName(name); err != nil {
 		return kafkaerr.New(kafkaerr.InvalidTopicException, "%v", err)
 	}
+	if name == model.ClusterMetadataTopic {
+		return kafkaerr.New(kafkaerr.InvalidRequest, "the name %s is the controller's own", name)
+	}
 	if _, ok := c.image.Topic(name); ok {
 		return kafkaerr.New(kafkaerr.TopicAlreadyExists, "the topic %q exists already", name)
 	}

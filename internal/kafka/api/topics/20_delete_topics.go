@@ -31,8 +31,12 @@ func (h *deleteTopics) handle(r *server.Request) server.Outcome {
 		for i := range req.Topics {
 			t := &req.Topics[i]
 			if (t.Name == nil) == t.TopicID.IsZero() {
+				var name string
+				if t.Name != nil {
+					name = *t.Name
+				}
 				addDeleted(resp, control.DeleteTopicResult{
-					ID: t.TopicID, Err: kafkaerr.New(kafkaerr.InvalidRequest, "a topic to delete is named by its name or by its id"),
+					Name: name, ID: t.TopicID, Err: kafkaerr.New(kafkaerr.InvalidRequest, "a topic to delete is named by its name or by its id"),
 				})
 				continue
 			}

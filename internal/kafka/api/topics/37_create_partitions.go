@@ -12,6 +12,7 @@ import (
 
 	"github.com/walser-io/walser/internal/control"
 	"github.com/walser-io/walser/internal/kafka/server"
+	"github.com/walser-io/walser/internal/model"
 	"github.com/walser-io/walser/internal/wire"
 )
 
@@ -26,6 +27,9 @@ func (h *createPartitions) handle(r *server.Request) server.Outcome {
 		for i := range req.Topics {
 			t := &req.Topics[i]
 			more := control.MorePartitions{Name: t.Name, Count: t.Count}
+			if t.Assignments != nil { // an empty list assigns nothing to the new partitions, which is an error
+				more.Assignments = [][]model.BrokerID{}
+			}
 			for j := range t.Assignments {
 				more.Assignments = append(more.Assignments, brokers(t.Assignments[j].BrokerIDs))
 			}
