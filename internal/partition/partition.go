@@ -109,6 +109,7 @@ type Partition struct {
 	end           int64                    // of the local log
 	flushed       int64                    // everything below is on disk here
 	highWatermark int64
+	epochStart    int64 // of the log when this leader epoch began: what earlier epochs may have exposed
 }
 
 // New returns an offline replica on broker self, whose high watermark starts at what its checkpoint says.
@@ -132,6 +133,11 @@ func (p *Partition) HighWatermark() int64 { return p.highWatermark }
 
 // FlushedOffset returns the offset below which everything is on disk here, as far as was reported.
 func (p *Partition) FlushedOffset() int64 { return p.flushed }
+
+// CatchingUp reports whether a new leader's high watermark has not come to where its epoch began. Until
+// then it may be lower than what consumers saw in the epoch before, and no end of the log that is told to
+// them (KIP-207).
+func (p *Partition) CatchingUp() bool { return p.role == Leader && p.highWatermark < p.epochStart }
 
 // UnderMinISR reports whether acks=all must be refused, and the high watermark stands.
 func (p *Partition) UnderMinISR() bool { return len(p.isr) < p.effectiveMinISR() }
@@ -194,6 +200,7 @@ func (p *Partition) lead(in Lead, out []Effect) []Effect {
 	if p.role != Leader || in.LeaderEpoch != p.leaderEpoch {
 		out = append(out, Effect{Kind: ReleaseWaiters})
 		p.followers = nil
+		p.epochStart = in.End
 	}
 	p.role, p.leader = Leader, p.self
 	p.leaderEpoch, p.partitionEpoch = in.LeaderEpoch, in.PartitionEpoch

@@ -4,6 +4,7 @@ import (
 	"github.com/walser-io/walser/internal/kafkaerr"
 	"github.com/walser-io/walser/internal/model"
 	"github.com/walser-io/walser/internal/partition"
+	"github.com/walser-io/walser/internal/storage"
 )
 
 // The timestamps with a meaning of their own in ListOffsets.
@@ -50,6 +51,9 @@ func (r *Replica) ListOffset(q OffsetQuery) (OffsetAnswer, error) {
 	}
 	switch q.Timestamp {
 	case TimestampLatest:
+		if s.catchingUp {
+			return noOffset, kafkaerr.OffsetNotAvailable
+		}
 		return OffsetAnswer{Offset: upTo, Timestamp: -1, LeaderEpoch: s.leaderEpoch}, nil
 	case TimestampEarliest, TimestampEarliestLocal:
 		start := r.log.StartOffset()
@@ -58,20 +62,27 @@ func (r *Replica) ListOffset(q OffsetQuery) (OffsetAnswer, error) {
 		return noOffset, nil
 	case TimestampMax:
 		found, ok, err := r.log.OffsetOfMaxTimestamp()
-		return r.answer(found.Offset, found.Timestamp, ok && found.Offset < upTo, err)
+		return r.answer(s, found, ok && found.Offset < upTo, err)
 	}
 	if q.Timestamp < 0 {
 		return noOffset, kafkaerr.UnsupportedVersion
 	}
 	found, ok, err := r.log.OffsetForTimestamp(q.Timestamp, upTo)
-	return r.answer(found.Offset, found.Timestamp, ok && found.Offset < upTo, err)
+	return r.answer(s, found, ok && found.Offset < upTo, err)
 }
 
-func (r *Replica) answer(offset, timestamp int64, ok bool, err error) (OffsetAnswer, error) {
-	if err != nil || !ok {
+// answer is what a search by time came to. While the high watermark catches up, nothing found means that
+// there may be something yet.
+func (r *Replica) answer(s *serving, found storage.TimestampOffset, ok bool, err error) (OffsetAnswer, error) {
+	switch {
+	case err != nil:
 		return noOffset, asKafkaError(err)
+	case !ok && s.catchingUp:
+		return noOffset, kafkaerr.OffsetNotAvailable
+	case !ok:
+		return noOffset, nil
 	}
-	return OffsetAnswer{Offset: offset, Timestamp: timestamp, LeaderEpoch: r.log.EpochOf(offset)}, nil
+	return OffsetAnswer{Offset: found.Offset, Timestamp: found.Timestamp, LeaderEpoch: r.log.EpochOf(found.Offset)}, nil
 }
 
 // EpochEnd returns the end offset of an epoch, or of the largest one before it (KIP-101, KIP-279);

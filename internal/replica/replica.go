@@ -40,6 +40,7 @@ type serving struct {
 	leader      model.BrokerID
 	leaderEpoch int32
 	underMinISR bool
+	catchingUp  bool // the high watermark may be lower than what consumers saw; see partition.CatchingUp
 }
 
 // checkEpoch compares a client's idea of the leader epoch with ours (KIP-320); -1 is not checked.
@@ -143,8 +144,8 @@ func (r *Replica) stepLocked(in partition.Input) chores {
 	if moved {
 		r.claimFetchesLocked(&todo)
 	}
-	if _, appended := in.(partition.Appended); !appended {
-		r.serving.Store(&serving{m.Role(), m.LeaderID(), m.LeaderEpoch(), m.UnderMinISR()})
+	if _, appended := in.(partition.Appended); !appended || r.serving.Load().catchingUp {
+		r.serving.Store(&serving{m.Role(), m.LeaderID(), m.LeaderEpoch(), m.UnderMinISR(), m.CatchingUp()})
 	}
 	return todo
 }

@@ -262,6 +262,35 @@ func TestLeadershipLost_AnswersWhoWaits(t *testing.T) {
 	}
 }
 
+// After a kill the high watermark begins at its checkpoint, below what consumers saw; the end that they
+// are told must not go back with it (KIP-207).
+func TestListOffset_WaitsForTheEpochsStart(t *testing.T) {
+	b := newBroker(t, vfs.NewMem(1), partition.CachingOn)
+	if result := b.produce(b.createTopic(0), replica.AcksAll, batch(t, "a", "b")); result.Err != nil {
+		t.Fatal(result.Err)
+	}
+	b.stop()
+	after := newBroker(t, b.fs.KillProcess(), partition.CachingOn)
+	after.config.MinISR, after.config.WriteCaching = 1, partition.CachingOff
+	after.stop() // nothing is flushed, so that the high watermark stays where it began
+	after.createTopic(1)
+	go func() { _ = after.manager.Run(t.Context()) }()
+	r := after.awaitLeader()
+	latest := replica.OffsetQuery{Timestamp: replica.TimestampLatest, CurrentLeaderEpoch: -1}
+	if r.HighWatermark() != 0 || r.EndOffset() != 2 {
+		t.Fatalf("high watermark %d, end %d; want 0 and 2", r.HighWatermark(), r.EndOffset())
+	}
+	if answer, err := r.ListOffset(latest); !errors.Is(err, kafkaerr.OffsetNotAvailable) {
+		t.Errorf("the end before the high watermark caught up: %+v, %v", answer, err)
+	}
+	if err := r.Log().Dir().SyncRound(); err != nil {
+		t.Fatal(err)
+	}
+	if answer, err := r.ListOffset(latest); err != nil || answer.Offset != 2 {
+		t.Errorf("the end after it: %+v, %v; want 2", answer, err)
+	}
+}
+
 // The delta lists topics by id: whichever of the two ids is smaller, the old topic makes way first.
 func TestTopicCreatedAnew_InOneStep(t *testing.T) {
 	for _, id := range []model.UUID{{0, 1}, {2}} {

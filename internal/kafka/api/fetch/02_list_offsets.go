@@ -7,6 +7,9 @@ package fetch
 // nothing is tiered; -5 and -6 have no answer then (-1). A timestamp finds the first record not older.
 // Records at or above what the caller may read are as if they were not there.
 //
+// While a new leader's high watermark catches up with where its epoch began, ends are OFFSET_NOT_AVAILABLE
+// (KIP-207; LEADER_NOT_AVAILABLE below v5), so that they never go back.
+//
 // Versions: v2 isolation levels; v4 leader epochs (KIP-320); v6 flexible; v7 max timestamp (KIP-734); v8,
 // v9, v11 the tiers (KIP-405, KIP-1005, KIP-1023); v10 a timeout, which nothing here takes long enough
 // to need. A special timestamp below its version is UNSUPPORTED_VERSION.
@@ -44,6 +47,9 @@ func (h *listOffsets) handle(r *server.Request) server.Outcome {
 				answer, err = h.find(t.Name, asked, req.IsolationLevel == 1)
 			}
 			p.ErrorCode = kafkaerr.CodeOf(err)
+			if p.ErrorCode == kafkaerr.OffsetNotAvailable && r.Version() < 5 {
+				p.ErrorCode = kafkaerr.LeaderNotAvailable
+			}
 			p.Offset, p.Timestamp, p.LeaderEpoch = -1, -1, -1
 			if err == nil {
 				p.Offset, p.Timestamp = answer.Offset, answer.Timestamp
