@@ -16,9 +16,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// binary builds bin/walser once for all tests, or takes the one WALSER_BIN names.
+// binary builds bin/walser once for all tests, or takes the one E2E_WALSER names.
 var binary = sync.OnceValues(func() (string, error) {
-	if path := os.Getenv("WALSER_BIN"); path != "" {
+	if path := os.Getenv("E2E_WALSER"); path != "" {
 		return filepath.Abs(path)
 	}
 	path := filepath.Join(os.TempDir(), fmt.Sprintf("walser-e2e-%d", os.Getpid()))
@@ -32,7 +32,7 @@ var binary = sync.OnceValues(func() (string, error) {
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if path, err := binary(); err == nil && os.Getenv("WALSER_BIN") == "" {
+	if path, err := binary(); err == nil && os.Getenv("E2E_WALSER") == "" {
 		os.Remove(path)
 	}
 	os.Exit(code)

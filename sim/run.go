@@ -111,7 +111,7 @@ func (r *run) lives(ctx context.Context) {
 func (r *run) life(ctx context.Context, fault Fault, clients *clients) bool {
 	r.report.Faults = append(r.report.Faults, fault)
 	r.report.Cycles++
-	l := newLife(r.files, fault, r.Drop, r.rng)
+	l := newLife(r.files, fault, r.Drop, fork(r.rng))
 	defer func() { r.files = l.next }()
 	want := r.promised()
 	b, err := startBroker(l, r.load.broker, r.Logger)
@@ -189,7 +189,7 @@ func (r *run) promised() map[partition]promised {
 
 // last is the life at whose end every client is content, and the node stops.
 func (r *run) last(ctx context.Context, clients *clients) {
-	l := newLife(r.files, Fault{Ending: StopThenPowerLoss}, r.Drop, r.rng)
+	l := newLife(r.files, Fault{Ending: StopThenPowerLoss}, r.Drop, fork(r.rng))
 	want := r.promised()
 	b, err := startBroker(l, r.load.broker, r.Logger)
 	if err != nil {
@@ -363,3 +363,6 @@ func (c *clients) meddle(ctx context.Context, rng *rand.Rand, load load) {
 		}
 	}
 }
+
+// fork returns a generator of its own for the disk, whose goroutines draw beside this one.
+func fork(rng *rand.Rand) *rand.Rand { return rand.New(rand.NewPCG(rng.Uint64(), rng.Uint64())) }
