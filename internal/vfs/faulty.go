@@ -334,13 +334,14 @@ func (f *faultyFile) Truncate(size int64) error {
 }
 
 // Sync fails the way a kernel does: what was dirty is lost, and a Sync that is tried again succeeds
-// without having written it.
+// without having written it. ErrCrashed is no such failure: the process was gone before it could ask the
+// kernel, and what it wrote stays dirty for the process after it.
 func (f *faultyFile) Sync() error {
 	err := f.fs.askPath(OpSync, f.Name())
 	if err == nil {
 		return f.inner.Sync()
 	}
-	if err = unlessDropped(err); err != nil {
+	if err = unlessDropped(err); err != nil && !errors.Is(err, ErrCrashed) {
 		if mem, ok := f.inner.(interface{ loseDirty() }); ok {
 			mem.loseDirty()
 		}

@@ -169,6 +169,34 @@ func TestFaulty_FailedSyncLosesData(t *testing.T) {
 	}
 }
 
+// A process that was killed before it could ask for its fsync lost nothing: the next one finds the data,
+// and its fsync writes it.
+func TestFaulty_SyncOfADeadProcessLosesNothing(t *testing.T) {
+	m := vfs.NewMem(1)
+	dead := vfs.NewFaulty(m, vfs.FailNth(vfs.OpSync, 1, vfs.ErrCrashed))
+	f, err := dead.OpenFile("/0.log", os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt([]byte("kept"), 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Sync(); !errors.Is(err, vfs.ErrCrashed) {
+		t.Fatalf("Sync = %v", err)
+	}
+	next := m.KillProcess()
+	f, err = next.OpenFile("/0.log", os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(f.Sync(), next.SyncDir("/")); err != nil {
+		t.Fatal(err)
+	}
+	if data, err := vfs.ReadFile(next.Crash(vfs.CrashOptions{}), "/0.log"); string(data) != "kept" || err != nil {
+		t.Errorf("after the next process's Sync and a crash the file holds %q, %v", data, err)
+	}
+}
+
 func TestFaulty_RecordsAndDropsSyncs(t *testing.T) {
 	work := func(faulty *vfs.Faulty) map[string]string {
 		s := &script{t: t, fs: faulty}
