@@ -426,7 +426,26 @@ func (l *Log) recoverSegments(logs []logFile, f foundLog) (segs []*segment.Segme
 			break
 		}
 		next := logs[i+1].base
-		if got.Cut == 0 && (got.Next == next || next <= f.recoveryPoint) || next <= f.logStart {
+		whole := got.Cut == 0 && (got.Next == next || next <= f.recoveryPoint)
+		if !whole && next <= f.logStart {
+			// Of segments that retention deleted a crash may bring back some. The state that they lead to lacks
+			// the producers of the others; the snapshot that retention left at the first one that stayed has all.
+			sound, err := l.hasSoundWindows(next)
+			if err != nil {
+				return nil, 0, 0, err
+			}
+			if sound {
+				for _, deleted := range segs {
+					deleted.Close()
+					if err := l.removeSegmentFiles(deleted.Base()); err != nil {
+						return nil, 0, 0, err
+					}
+				}
+				segs = nil
+				continue
+			}
+		}
+		if whole || next <= f.logStart {
 			seg.Seal()
 			if err := seg.FlushIndex(); err != nil {
 				return nil, 0, 0, err

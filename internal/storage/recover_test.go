@@ -267,3 +267,69 @@ func TestRecover_GapBelowTheStoredStart(t *testing.T) {
 		t.Fatalf("the log spans %d..%d, want 3..4: the record was flushed", l.StartOffset(), l.EndOffset())
 	}
 }
+
+// Of the segments that retention deleted a crash may bring back some and not others. They must not hide what
+// the snapshot that retention relied on knows: a producer whose last batches lie in the gap is not refused.
+func TestRecover_SegmentsThatCameBackBelowTheStoredStart(t *testing.T) {
+	for _, ending := range []struct {
+		name string
+		end  func(*vfs.Mem) *vfs.Mem
+	}{
+		{"power loss", func(m *vfs.Mem) *vfs.Mem { return m.Crash(vfs.CrashOptions{UnsyncedDataPercent: 100}) }},
+		{"kill", (*vfs.Mem).KillProcess},
+	} {
+		t.Run(ending.name, func(t *testing.T) {
+			cameBack := []string{"/a/orders-3/00000000000000000000.log", "/a/orders-3/00000000000000000002.log"} // 1 and 3 do not
+			mem := vfs.NewMem(1)
+			m := openManager(t, mem, "/a")
+			cfg := smallConfig()
+			l := createLog(t, m, cfg)
+			p := &client{id: 77}
+			for range 3 {
+				appendOne(t, l, batchOf(t, p, 1000, string(make([]byte, 1300)))) // rolls
+			}
+			window := windowOf(t, l, p)
+			appendOne(t, l, batchOf(t, nil, 1000, string(make([]byte, 1300)))) // rolls
+			appendOne(t, l, batchOf(t, nil, 1000, "stays"))
+			flush(t, l)
+			files := map[string][]byte{}
+			for _, name := range cameBack {
+				data, err := vfs.ReadFile(mem, name)
+				if err != nil {
+					t.Fatal(err)
+				}
+				files[name] = data
+			}
+			l.SetHighWatermark(l.EndOffset())
+			if err := l.DeleteRecords(8); err != nil {
+				t.Fatal(err)
+			}
+			m.ApplyRetention()
+			mem = ending.end(mem)
+			for name, data := range files {
+				if hasFile(t, mem, name) {
+					t.Fatalf("retention left %s", name)
+				}
+				if err := vfs.WriteFileAtomic(mem, name, data); err != nil {
+					t.Fatal(err)
+				}
+			}
+			l = recoverLog(t, openManager(t, mem, "/a"), cfg)
+			if l.StartOffset() != 8 || l.EndOffset() != 10 {
+				t.Fatalf("the log spans %d..%d, want 8..10", l.StartOffset(), l.EndOffset())
+			}
+			if err := l.Lead(2); err != nil {
+				t.Fatal(err)
+			}
+			requireDuplicates(t, l, window)
+			if a := appendOne(t, l, batchOf(t, p, 1000, "next")); a.FirstOffset != 10 {
+				t.Fatalf("the next batch lies at %d, want 10", a.FirstOffset)
+			}
+			for name := range files {
+				if hasFile(t, mem, name) {
+					t.Errorf("%s is still there", name)
+				}
+			}
+		})
+	}
+}
