@@ -42,6 +42,7 @@ type producer struct {
 type target struct {
 	partition
 	next    int      // value, and sequence number
+	begun   int      // batches
 	open    []*batch // of an idempotent producer: not acknowledged, in order
 	unsent  int      // how many of the last of open wait to be sent (again)
 	flying  int      // batches in flight
@@ -52,6 +53,7 @@ type target struct {
 // batch is one batch of values.
 type batch struct {
 	*target
+	nth    int // of its target
 	values []value
 	bytes  []byte
 }
@@ -125,7 +127,7 @@ func (p *producer) fill() bool {
 	}
 	for len(p.flight) < p.depth && !isClosed(p.stopping) {
 		t := p.targets[p.draw(len(p.targets))]
-		if t.unsent > 0 || !p.may(t) {
+		if t.unsent > 0 || !p.may(t) || t.spent() {
 			break
 		}
 		b := p.begin(t)
@@ -145,8 +147,17 @@ func (p *producer) may(t *target) bool {
 	return !t.broken && (!p.idempotent || t.settled || t.flying == 0)
 }
 
+// spent says whether another batch would leave the oldest that is not acknowledged out of the five that the
+// node remembers. Those in between may be acknowledged already: they were written in an earlier life, while
+// the oldest was refused by a log that was being recovered. The Java client then sends one batch at a time.
+func (t *target) spent() bool {
+	const window = 5
+	return len(t.open) > 0 && t.begun-t.open[0].nth >= window
+}
+
 func (p *producer) begin(t *target) *batch {
-	b := &batch{target: t}
+	b := &batch{target: t, nth: t.begun}
+	t.begun++
 	opts := record.BuilderOptions{
 		Idempotent: p.idempotent, ProducerID: p.pid, ProducerEpoch: p.epoch, BaseSequence: int32(t.next),
 	}
