@@ -31,6 +31,10 @@ type API struct {
 	// for one connection at a time, and should not block for longer than a disk read takes: what must
 	// wait parks.
 	Handle func(r *Request) Outcome
+	// Stream, if there is one, serves requests above Config.StreamAbove in the place of Handle: it takes the
+	// body while it arrives, on the goroutine that reads the connection. Body of the Request is empty. It
+	// has to take all of it, unless it closes the connection.
+	Stream func(r *Request, body *Body) Outcome
 }
 
 // Outcome is what a handler says about its request.

@@ -24,6 +24,9 @@ type Config struct {
 	// (default a quarter, at most 32 MiB). A frame that grows holds two buffers for a moment: the largest
 	// one that can be served is about a third of the rest.
 	SmallFrameReserve int64
+	// StreamAbove is the size above which a request of an API that has a Stream is decoded while it arrives
+	// (default 1 MiB).
+	StreamAbove int
 	// MaxInFlight bounds the requests of one connection that are read and not yet answered (default 256).
 	// At the bound the server stops reading the connection.
 	MaxInFlight int
@@ -70,6 +73,7 @@ func (c Config) withDefaults() Config {
 	set(&c.PreAuthFrameCap, 512<<10)
 	set(&c.QueuedMaxRequestBytes, 256<<20)
 	set(&c.SmallFrameReserve, min(c.QueuedMaxRequestBytes/4, 32<<20))
+	set(&c.StreamAbove, 1<<20)
 	set(&c.MaxInFlight, 256)
 	set(&c.ReadAheadBytes, 1<<20)
 	set(&c.MaxConnections, 20_000)
@@ -101,6 +105,7 @@ func (c Config) Validate() error {
 	atLeast("PreAuthFrameCap", int64(c.PreAuthFrameCap), minFrame)
 	atLeast("QueuedMaxRequestBytes", c.QueuedMaxRequestBytes, 1<<20)
 	atLeast("SmallFrameReserve", c.SmallFrameReserve, 64<<10)
+	atLeast("StreamAbove", int64(c.StreamAbove), minFrame)
 	atLeast("MaxInFlight", int64(c.MaxInFlight), 1)
 	atLeast("ReadAheadBytes", int64(c.ReadAheadBytes), 1)
 	atLeast("MaxConnections", int64(c.MaxConnections), 1)

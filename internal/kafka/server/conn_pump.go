@@ -64,7 +64,7 @@ func (c *Conn) nextStep() (step, *Request) {
 	if full || flushable && m.dead {
 		return stepFlush, nil // which, on a dead connection, lets go of what would have been sent
 	}
-	if r := m.ring.oldest(); r != nil && r.answered {
+	if r := m.ring.oldest(); r != nil && r.answered && !r.handling {
 		if r.verdict == answerByClosing && flushable {
 			return stepFlush, nil
 		}
@@ -80,7 +80,10 @@ func (c *Conn) nextStep() (step, *Request) {
 		m.readAhead -= r.frameBytes
 		c.offerRoomLocked()
 		r.started, r.handling = true, true
-		return stepStart, r
+		if r.body == nil {
+			return stepStart, r
+		}
+		close(r.turn) // the reader serves it
 	}
 	switch {
 	case flushable:
@@ -161,7 +164,11 @@ func (c *Conn) isDead() bool {
 // serve decodes one request and runs its handler.
 func (c *Conn) serve(r *Request) {
 	outcome, panicked := c.handle(r)
+	c.settle(r, outcome, panicked)
+}
 
+// settle notes that a handler has returned.
+func (c *Conn) settle(r *Request, outcome Outcome, panicked bool) {
 	c.mu.Lock()
 	r.handling = false
 	r.answered = r.answered || panicked
@@ -182,9 +189,7 @@ func (c *Conn) handle(r *Request) (outcome Outcome, panicked bool) {
 	defer func() {
 		if v := recover(); v != nil {
 			panicked = true
-			c.srv.metrics.panics.Inc()
-			c.srv.log.Error("handler panicked", "api", r.Header.Key, "version", r.Header.Version,
-				"client", r.clientID, "peer", c.remote, "panic", v, "stack", string(debug.Stack()))
+			c.notePanic(r, "handler panicked", v, debug.Stack())
 		}
 	}()
 	if r.fault != nil {
@@ -196,6 +201,12 @@ func (c *Conn) handle(r *Request) (outcome Outcome, panicked bool) {
 		return Done, false
 	}
 	return r.api.Handle(r), false
+}
+
+func (c *Conn) notePanic(r *Request, what string, cause any, stack []byte) {
+	c.srv.metrics.panics.Inc()
+	c.srv.log.Error(what, "api", r.Header.Key, "version", r.Header.Version,
+		"client", r.clientID, "peer", c.remote, "panic", cause, "stack", string(stack))
 }
 
 // decode fills the request from its frame.
@@ -242,9 +253,7 @@ func (c *Conn) tryEncode(r *Request) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = errHandlerPanic
-			c.srv.metrics.panics.Inc()
-			c.srv.log.Error("reply panicked", "api", r.Header.Key, "version", r.Header.Version,
-				"client", r.clientID, "peer", c.remote, "panic", v, "stack", string(debug.Stack()))
+			c.notePanic(r, "reply panicked", v, debug.Stack())
 		}
 	}()
 	if r.collect != nil {

@@ -20,15 +20,16 @@ const growth = 4
 // reader cuts a connection's bytes into frames. Bytes [r, w) of buf have been read and not cut yet: at
 // most one incomplete frame once the complete ones are cut. Frames stay where they were read; a frame
 // that outgrows its buffer moves to one of a larger class, which its own bytes have paid for.
-//
-// TODO(streaming): a Produce frame above 1 MiB is to be decoded while it arrives, one partition's batch
-// at a time, so that it never needs a buffer of its size. The place is makeRoom, where a frame is known
-// to be large, and a decoder that takes the bytes from there instead of a larger buffer.
+// A request that its handler takes while it arrives (Body) is not a frame to it: it reads on for as much as
+// the handler asks for.
 type reader struct {
 	buf   *buffer // nil while nothing is held
 	r, w  int
 	need  int // bytes from r on that the next frame takes, as far as its first bytes say
 	class int // of the buffers to read into: grows and shrinks with what reads bring
+
+	streamed int // bytes of the request that is being streamed which were taken; else 0
+
 	small int // reads in a row that brought little
 
 	poll   poller // of a plain TCP connection, on platforms that have one
@@ -77,6 +78,14 @@ func (c *Conn) readLoop() error {
 				break
 			}
 			r.arrived = now
+			if r.body != nil {
+				c.enqueue(r)
+				c.kick()
+				if err := c.stream(r); err != nil {
+					return err
+				}
+				continue
+			}
 			faulty := r.fault != nil
 			// Once it is in the ring, another goroutine may serve and recycle r.
 			if room := c.enqueue(r); !room || faulty {
@@ -119,6 +128,9 @@ func (c *Conn) cut() *Request {
 	if err != nil {
 		return c.refuse(&requestError{key: key, version: version, err: err})
 	}
+	if api.streams(size, c.srv.cfg.StreamAbove) {
+		return c.begin(api, key, version, size)
+	}
 	rd.need = 4 + size
 	if len(b) < rd.need {
 		return nil
@@ -133,6 +145,19 @@ func (c *Conn) cut() *Request {
 	rd.r += rd.need
 	rd.need = 4
 	c.frameSince.Store(0)
+	return r
+}
+
+// begin returns a request whose handler takes it while it arrives.
+func (c *Conn) begin(api *api, key wire.Key, version int16, size int) *Request {
+	r := api.newRequest()
+	r.Conn = c
+	r.Header.Key, r.Header.Version = key, version
+	r.frameBytes = size
+	r.body = &Body{request: r, left: size}
+	r.turn = make(chan struct{})
+	c.rd.r += 4
+	c.frameSince.Store(0) // it may have to wait for its turn
 	return r
 }
 
@@ -241,7 +266,7 @@ func (c *Conn) fill() error {
 	}
 	rd := &c.rd
 	if have := rd.w - rd.r; have > 0 {
-		c.frameHave.Store(int64(have))
+		c.frameHave.Store(int64(rd.streamed + have))
 		c.frameCap.Store(int64(len(rd.buf.b)))
 		if c.frameSince.Load() == 0 {
 			now := c.srv.now()

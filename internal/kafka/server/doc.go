@@ -14,7 +14,8 @@
 // What it guarantees:
 //   - Answers leave in the order of their requests. Only Produce overlaps Produce; any other request
 //     starts when every answer before it is encoded, and nothing starts while it is being served.
-//   - Memory follows the bytes that arrived, never the bytes a peer announced. All buffers that hold
+//   - Memory follows the bytes that arrived, never the bytes a peer announced; and of a large request whose
+//     handler takes it while it arrives (API.Stream), the pieces that this one asks for. All buffers that hold
 //     request bytes are charged to one budget; small frames have a share that large ones cannot take.
 //   - A peer that hangs up cancels what it parked. A peer that sends slowly, reads slowly or not at all
 //     is closed by a deadline. A handler that panics closes its connection and no other.

@@ -30,6 +30,11 @@ type Request struct {
 	buf        *buffer
 	frameBytes int
 
+	// Of a request that its handler takes while it arrives: what is still to come, and what is closed when its
+	// turn has come.
+	body *Body
+	turn chan struct{}
+
 	// What the handler said. Written before answered is set under Conn.mu, read after.
 	verdict   verdict
 	reply     wire.Response

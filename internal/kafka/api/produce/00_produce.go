@@ -73,8 +73,8 @@ type topicEntries struct {
 }
 
 func (p *produce) handle(r *server.Request) server.Outcome {
-	c := p.calls.Get().(*call)
-	c.start(r, r.Body.(*wire.ProduceRequest))
+	c := p.newCall(r)
+	c.start(r.Body.(*wire.ProduceRequest))
 	p.deps.Replicas.Append(&c.append)
 	if c.turns.Load() == 2 {
 		// It waits: what the answer needs was copied, the frame can go.
@@ -84,14 +84,20 @@ func (p *produce) handle(r *server.Request) server.Outcome {
 	return server.Parked
 }
 
+// newCall returns a call from the pool for a request.
+func (p *produce) newCall(r *server.Request) *call {
+	c := p.calls.Get().(*call)
+	c.request = r
+	c.topics, c.names, c.append.Entries = c.topics[:0], c.names[:0], c.append.Entries[:0]
+	return c
+}
+
 // start fills the append from the request. What fails before a replica is asked has its result set.
-func (c *call) start(r *server.Request, body *wire.ProduceRequest) {
-	c.request, c.acks = r, body.Acks
+func (c *call) start(body *wire.ProduceRequest) {
+	c.acks = body.Acks
 	c.turns.Store(2)
-	c.topics, c.names = c.topics[:0], c.names[:0]
 	c.append.Acks = body.Acks
 	c.append.Timeout = time.Duration(max(body.TimeoutMs, 0)) * time.Millisecond
-	c.append.Entries = c.append.Entries[:0]
 	c.names = appendNames(c.names, body)
 	names := c.names
 	for i := range body.TopicData {
@@ -103,9 +109,12 @@ func (c *call) start(r *server.Request, body *wire.ProduceRequest) {
 			partition := &topic.PartitionData[j]
 			t.indexes = append(t.indexes, partition.Index)
 			e := c.addEntry()
-			if err := c.check(e, topic, partition); err != nil {
-				e.Replica = nil
-				e.Result = replica.AppendResult{Err: err, BaseOffset: -1, LogAppendTime: -1, LogStartOffset: -1}
+			err := c.find(e, topic, partition.Index)
+			if err == nil {
+				err = c.check(e, partition.Records)
+			}
+			if err != nil {
+				refuse(e, err)
 			}
 		}
 	}
@@ -141,6 +150,12 @@ func (c *call) addEntry() *replica.AppendEntry {
 	return e
 }
 
+// refuse gives an entry that no replica is asked for its result.
+func refuse(e *replica.AppendEntry, err error) {
+	e.Replica = nil
+	e.Result = replica.AppendResult{Err: err, BaseOffset: -1, LogAppendTime: -1, LogStartOffset: -1}
+}
+
 var (
 	errBatchCount = kafkaerr.New(kafkaerr.InvalidRecord, "a Produce request carries exactly one record batch for each partition")
 	errBaseOffset = kafkaerr.New(kafkaerr.InvalidRecord, "the base offset of a produced batch must be 0")
@@ -149,21 +164,23 @@ var (
 	errInternal   = kafkaerr.New(kafkaerr.InvalidTopicException, "clients may not produce to internal topics")
 )
 
-// check finds the replica and looks at the shape of the batch, in Kafka's order of errors.
-func (c *call) check(e *replica.AppendEntry, topic *wire.TopicProduceData, partition *wire.PartitionProduceData) (err error) {
+// find finds the replica of a partition. What it and then check refuse is in Kafka's order of errors.
+func (c *call) find(e *replica.AppendEntry, topic *wire.TopicProduceData, partition int32) (err error) {
 	if c.acks < replica.AcksAll || c.acks > replica.AcksLeader {
 		return kafkaerr.InvalidRequiredAcks
 	}
 	replicas := c.produce.deps.Replicas
 	if c.request.Version() >= 13 {
-		e.Replica, err = replicas.ReplicaByID(topic.TopicID, partition.Index)
+		e.Replica, err = replicas.ReplicaByID(topic.TopicID, partition)
 	} else {
-		e.Replica, err = replicas.Replica(topic.Name, partition.Index)
+		e.Replica, err = replicas.Replica(topic.Name, partition)
 	}
-	if err != nil {
-		return err
-	}
-	if e.Batch, err = onlyBatch(partition.Records); err != nil {
+	return err
+}
+
+// check looks at the shape of a partition's records, and makes them the entry's batch.
+func (c *call) check(e *replica.AppendEntry, records []byte) (err error) {
+	if e.Batch, err = onlyBatch(records); err != nil {
 		return err
 	}
 	if e.Batch.Codec() == record.Zstd && c.request.Version() < firstZstdVersion {
@@ -195,9 +212,13 @@ func onlyBatch(records []byte) (record.Batch, error) {
 
 // turn is taken by the handler and by the append when they are done with the call.
 func (c *call) turn() {
-	if c.turns.Add(-1) > 0 {
-		return
+	if c.turns.Add(-1) == 0 {
+		c.answer()
 	}
+}
+
+// answer answers the request, now that every entry has its result.
+func (c *call) answer() {
 	r := c.request
 	if c.acks == replica.AcksNone {
 		if err := c.firstError(); err != nil {

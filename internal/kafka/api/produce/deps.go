@@ -36,7 +36,7 @@ func APIs(d Deps) []server.API {
 		{
 			Key: wire.KeyProduce, Min: 3, Max: 13, AdvertiseFromZero: true,
 			ACL: server.ACL{Operation: server.Write, Resource: server.Topic}, Quota: server.QuotaProduce,
-			Order: server.Pipelined, Handle: p.handle,
+			Order: server.Pipelined, Handle: p.handle, Stream: p.stream,
 		},
 		{
 			Key: wire.KeyInitProducerID, Min: 0, Max: 5,

@@ -1,0 +1,205 @@
+package produce
+
+import (
+	"errors"
+	"time"
+
+	"github.com/walser-io/walser/internal/kafka/server"
+	"github.com/walser-io/walser/internal/kafkaerr"
+	"github.com/walser-io/walser/internal/record"
+	"github.com/walser-io/walser/internal/replica"
+	"github.com/walser-io/walser/internal/wire"
+)
+
+// A large request is taken while it arrives: each batch goes to its log as soon as it is there, and its
+// bytes are free for the next. A request of 100 MiB so needs the memory of its largest batch, which
+// max.message.bytes bounds. What is wrong with the request itself shows only when it comes to it: batches
+// before are in their logs by then, and the connection is closed.
+
+// maxStreamedPartitions bounds the partitions, and the topics, of one request. What is kept of each until the
+// answer is not charged to anybody.
+const maxStreamedPartitions = 1 << 16
+
+// streamed is a Produce request that is taken while it arrives.
+type streamed struct {
+	*call
+	body     *server.Body
+	flexible bool
+	timeout  time.Duration
+	appends  []*replica.Append // one for each partition
+	refused  bool              // the request is none, and was answered
+}
+
+func (p *produce) stream(r *server.Request, body *server.Body) server.Outcome {
+	s := &streamed{call: p.newCall(r), body: body, flexible: r.Version() >= 9}
+	s.turns.Store(1)
+	if err := s.take(); err != nil {
+		s.refused = true
+		r.CloseConnection(err)
+	}
+	s.turn()
+	return server.Parked
+}
+
+// turn is taken by the handler and by each append when they are done; whoever is last answers.
+func (s *streamed) turn() {
+	if s.turns.Add(-1) > 0 || s.refused {
+		return
+	}
+	for _, a := range s.appends {
+		s.append.Entries = append(s.append.Entries, a.Entries[0])
+	}
+	s.answer()
+}
+
+// take takes the whole body. An error is that of the connection, or of a request that is none.
+func (s *streamed) take() error {
+	topics := 0
+	err := s.body.Decode(func(r *wire.Reader) {
+		if s.flexible {
+			r.CompactNullableString() // the transactional id
+		} else {
+			r.NullableString()
+		}
+		s.acks = r.Int16()
+		s.timeout = time.Duration(max(r.Int32(), 0)) * time.Millisecond
+		topics = s.count(r)
+	})
+	if err != nil {
+		return err
+	}
+	if err := s.bound(len(s.topics), topics, "topics"); err != nil {
+		return err
+	}
+	for range topics {
+		if err := s.takeTopic(); err != nil {
+			return err
+		}
+	}
+	if err := s.skipTags(); err != nil {
+		return err
+	}
+	if left := s.body.Left(); left > 0 {
+		return s.body.Malformed("%d bytes after the request", left)
+	}
+	return nil
+}
+
+func (s *streamed) takeTopic() error {
+	var topic wire.TopicProduceData
+	partitions := 0
+	err := s.body.Decode(func(r *wire.Reader) {
+		switch {
+		case s.request.Version() >= 13:
+			topic.TopicID = r.UUID()
+		case s.flexible:
+			topic.Name = []byte(r.CompactString())
+		default:
+			topic.Name = []byte(r.String())
+		}
+		partitions = s.count(r)
+	})
+	if err != nil {
+		return err
+	}
+	if err := s.bound(len(s.appends), partitions, "partitions"); err != nil {
+		return err
+	}
+	s.addTopic(topic.Name, topic.TopicID, partitions)
+	for range partitions {
+		if err := s.takePartition(&topic); err != nil {
+			return err
+		}
+	}
+	return s.skipTags()
+}
+
+func (s *streamed) takePartition(topic *wire.TopicProduceData) error {
+	var index int32
+	var size int // of the records; -1 is null
+	err := s.body.Decode(func(r *wire.Reader) {
+		index = r.Int32()
+		size = s.count(r)
+	})
+	if err != nil {
+		return err
+	}
+	if size < -1 || size > s.body.Left() {
+		return s.body.Malformed("%d bytes of records where %d are left", size, s.body.Left())
+	}
+	t := &s.topics[len(s.topics)-1]
+	t.indexes = append(t.indexes, index)
+	a := &replica.Append{Acks: s.acks, Timeout: s.timeout, Entries: make([]replica.AppendEntry, 1)}
+	a.Done = func(*replica.Append) { s.turn() }
+	s.appends = append(s.appends, a)
+	if err := s.takeRecords(a, topic, index, max(size, 0)); err != nil {
+		return err
+	}
+	return s.skipTags()
+}
+
+// takeRecords appends the records of a partition, size bytes, or notes why they are refused.
+func (s *streamed) takeRecords(a *replica.Append, topic *wire.TopicProduceData, index int32, size int) error {
+	e := &a.Entries[0]
+	if err := s.find(e, topic, index); err != nil {
+		refuse(e, err)
+		return s.body.Skip(size)
+	}
+	if limit := e.Replica.MaxBatchBytes(); size > limit {
+		head, err := s.body.Peek(record.HeaderSize) // to see whether that is all that is wrong with it
+		if err != nil {
+			return err
+		}
+		refuseLarge(e, head[:min(size, record.HeaderSize)], size, limit)
+		return s.body.Skip(size)
+	}
+	records, err := s.body.Peek(size)
+	if err != nil {
+		return err
+	}
+	if err := s.check(e, records[:size:size]); err != nil {
+		refuse(e, err)
+	} else {
+		s.turns.Add(1)
+		s.produce.deps.Replicas.Append(a)
+	}
+	s.body.Take(size)
+	return nil
+}
+
+// refuseLarge refuses records above the limit of a batch, of which the first bytes are here, as the replica would.
+func refuseLarge(e *replica.AppendEntry, head []byte, size, limit int) {
+	if _, err := onlyBatch(head); err != nil && !errors.Is(err, kafkaerr.CorruptMessage) {
+		refuse(e, err)
+		return
+	}
+	start := e.Replica.StartOffset()
+	refuse(e, kafkaerr.New(kafkaerr.MessageTooLarge, "batch of %d bytes, max.message.bytes is %d", size, limit))
+	e.Result.LogStartOffset = start
+}
+
+// bound refuses a count that the body cannot hold, or that is beyond reason.
+func (s *streamed) bound(have, more int, what string) error {
+	if more < 0 || more > s.body.Left() {
+		return s.body.Malformed("%d %s in %d bytes", more, what, s.body.Left())
+	}
+	if have+more > maxStreamedPartitions {
+		return s.body.Malformed("%d %s in one request, at most %d are taken", have+more, what, maxStreamedPartitions)
+	}
+	return nil
+}
+
+func (s *streamed) skipTags() error {
+	if !s.flexible {
+		return nil
+	}
+	return s.body.Decode(func(r *wire.Reader) { r.Tags(nil) })
+}
+
+// count reads a length or a count, -1 for null: the bytes that it counts need not be here yet.
+func (s *streamed) count(r *wire.Reader) int {
+	if s.flexible {
+		return int(r.Uvarint()) - 1
+	}
+	return int(r.Int32())
+}
