@@ -145,12 +145,12 @@ func WriteCleanShutdown(fsys vfs.FS, dir string, brokerEpoch int64) error {
 	return nil
 }
 
-// RemoveCleanShutdown takes the mark away durably, before the first change to the directory.
+// RemoveCleanShutdown takes the mark away durably, before the first change to the directory. It syncs the
+// directory also where there is no mark: a process that was killed may have removed it, or renamed a
+// checkpoint, and not come to the sync. What this one sees and goes by must not change with the power.
 func RemoveCleanShutdown(fsys vfs.FS, dir string) error {
-	if err := fsys.Remove(filepath.Join(dir, CleanShutdownFile)); err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
+	err := fsys.Remove(filepath.Join(dir, CleanShutdownFile))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove the clean shutdown file: %w", err)
 	}
 	// Should the removal be lost with the power, the next start would believe a shutdown that lies
