@@ -35,12 +35,14 @@ type Dir struct {
 	lock          io.Closer
 	openings      chan struct{} // the manager's: a token for each log that is being recovered
 	start         startState
+	boot          string // the machine's boot id, "" where the platform has none
 
 	failure atomic.Pointer[error]
 	wake    chan struct{} // capacity 1: something is queued
 	// checkpointing is a token: whoever holds it writes checkpoint files. It is taken after a log's turn,
 	// never before.
 	checkpointing chan struct{}
+	storedBoot    string // what bootFile holds; under checkpointing
 
 	mu struct {
 		xsync.Mutex

@@ -121,7 +121,8 @@ func (m *Manager) openDir(path string) (*Dir, error) {
 
 const (
 	lockFile = ".lock"
-	// bootFile holds the boot id of the machine's run in which the directory was last opened.
+	// bootFile holds the boot id of the machine's run since which the page cache has what is in the
+	// directory; see Dir.saveBootID.
 	bootFile = ".walser_boot"
 )
 
@@ -174,19 +175,44 @@ func (d *Dir) readStart() error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
+	d.boot, d.storedBoot = boot, string(stored)
 	switch {
 	case clean:
 		d.start = startClean
-	case boot != "" && string(stored) == boot:
+	case boot != "" && d.storedBoot == boot:
 		d.start = startKilled
 	default:
 		d.start = startCrashed
 	}
-	if err := checkpoint.RemoveCleanShutdown(d.fs, d.path); err != nil {
-		return err
+	return checkpoint.RemoveCleanShutdown(d.fs, d.path)
+}
+
+// saveBootID stores the boot id, and takes it away while a log awaits recovery after a power loss: should this
+// process be killed before, the next one must read that log as this one would have.
+func (d *Dir) saveBootID() error {
+	d.checkpointing <- struct{}{}
+	defer func() { <-d.checkpointing }()
+	d.mu.Lock()
+	waiting := len(d.mu.found)
+	d.mu.Unlock()
+	boot := d.boot
+	if d.start == startCrashed && waiting > 0 {
+		boot = ""
+	}
+	if boot == d.storedBoot {
+		return nil
 	}
 	// Not synced: an older id that survives, or a torn one, only makes the next start more careful.
-	return writeFile(d.fs, filepath.Join(d.path, bootFile), []byte(boot), false)
+	err := writeFile(d.fs, filepath.Join(d.path, bootFile), []byte(boot), false)
+	switch {
+	case err == nil:
+		d.storedBoot = boot
+	case isNoSpace(err):
+		d.logger.Warn("boot id not stored: the next start recovers more", "dir", d.path, "err", err)
+	default:
+		return d.fail(err)
+	}
+	return nil
 }
 
 // scan reads the checkpoints and lists the partitions.
@@ -228,7 +254,7 @@ func (d *Dir) scan(m *Manager) error {
 			}
 		}
 	}
-	return nil
+	return d.saveBootID()
 }
 
 // readOffsets reads a checkpoint. One that is damaged is as good as none: recovery reads more.

@@ -68,7 +68,7 @@ func (l *Log) Recover(ctx context.Context) error {
 	l.dir.mu.logs[l.tp] = l
 	l.dir.mu.Unlock()
 	l.ready.Store(true)
-	return nil
+	return l.dir.saveBootID()
 }
 
 func (l *Log) load(f foundLog) error {

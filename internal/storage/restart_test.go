@@ -86,3 +86,67 @@ func TestStart_CleanMarkRemovedByAKilledProcess(t *testing.T) {
 		t.Error("the mark of a clean shutdown came back after records were written")
 	}
 }
+
+// A process that is killed before it recovered a log leaves it as the power loss did: the next one must not
+// take it for a log that only lost its process.
+func TestStart_KilledBeforeTheRecoveryFromAPowerLoss(t *testing.T) {
+	cfg := storage.DefaultLogConfig()
+	other := testTP
+	other.Partition++
+	for _, tc := range []struct {
+		name string
+		life func(*testing.T, *storage.Manager) // of the process between
+		boot bool                               // it leaves its boot id
+	}{
+		{"none recovered", func(*testing.T, *storage.Manager) {}, false},
+		{"another log recovered", func(t *testing.T, m *storage.Manager) {
+			if _, err := m.Recover(other, cfg); err != nil {
+				t.Fatal(err)
+			}
+		}, false},
+		{"shut down in order", func(t *testing.T, m *storage.Manager) {
+			if err := m.CleanShutdown(1); err != nil {
+				t.Fatal(err)
+			}
+		}, false},
+		{"both recovered", func(t *testing.T, m *storage.Manager) {
+			if _, err := m.Recover(other, cfg); err != nil {
+				t.Fatal(err)
+			}
+			recoverLog(t, m, cfg)
+		}, true},
+		{"one recovered, one deleted", func(t *testing.T, m *storage.Manager) {
+			recoverLog(t, m, cfg)
+			if err := m.Delete(other); err != nil {
+				t.Fatal(err)
+			}
+		}, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			mem := vfs.NewMem(1)
+			m := openManager(t, mem, "/a")
+			l := createLog(t, m, cfg)
+			for range 6 {
+				appendOne(t, l, batchOf(t, nil, 1000, strings.Repeat("x", 300<<10)))
+			}
+			o, err := m.Create(other, testTopicID, cfg, [16]byte{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := o.Lead(1); err != nil {
+				t.Fatal(err)
+			}
+			appendOne(t, o, batchOf(t, nil, 1000, "x"))
+			mem = mem.Crash(vfs.CrashOptions{UnsyncedDataPercent: 100})
+			flip(t, mem, "/a/orders-3/00000000000000000000.log", 1000) // a block that the power loss took
+			tc.life(t, openManager(t, mem, "/a"))
+			mem = mem.KillProcess()
+			if boot, err := vfs.ReadFile(mem, "/a/.walser_boot"); err != nil || len(boot) > 0 != tc.boot {
+				t.Errorf("it left the boot id %q, %v", boot, err)
+			}
+			if l := recoverLog(t, openManager(t, mem, "/a"), cfg); l.EndOffset() != 0 {
+				t.Errorf("the log ends at %d with a batch that is not sound at offset 0", l.EndOffset())
+			}
+		})
+	}
+}
