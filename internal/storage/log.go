@@ -357,6 +357,6 @@ func (l *Log) checkInvariantsLocked() {
 		return
 	}
 	start, stable, hw, end, flushed := l.start.Load(), l.lastStable.Load(), l.highWatermark.Load(), l.end.Load(), l.flushed.Load()
-	invariants.Assertf(stable <= hw && hw <= end && flushed <= end && start <= end,
+	invariants.Assertf(start <= hw && stable <= hw && hw <= end && flushed <= end,
 		"%s: start %d, stable %d, high watermark %d, flushed %d, end %d", l.tp, start, stable, hw, flushed, end)
 }

@@ -52,18 +52,20 @@ func (l *Log) ApplyRetention(nowMs, expirationMs int64) error {
 		return err
 	}
 	n, err := l.expired(segs, nowMs)
+	if err == nil && n == len(segs) {
+		// The active segment goes too: an empty one takes its place. What was appended before that is in it,
+		// and was not looked at.
+		if _, err := l.rollTurn(l.end.Load()); err != nil {
+			return err
+		}
+		segs = l.list()
+		n, err = l.expired(segs, nowMs)
+	}
 	if err != nil {
 		return l.diskError(fmt.Errorf("retention: %w", err))
 	}
 	if n == 0 {
 		return nil
-	}
-	if n == len(segs) {
-		// The active segment goes too: an empty one takes its place.
-		if _, err := l.rollTurn(l.end.Load()); err != nil {
-			return err
-		}
-		segs = l.list()
 	}
 	return l.deleteHead(segs, n)
 }

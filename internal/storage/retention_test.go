@@ -1,0 +1,54 @@
+package storage_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/walser-io/walser/internal/vfs"
+)
+
+// Retention that gives the whole log up rolls the active segment first. What is appended between its look and
+// the roll stands in that segment and is not expired: it stays.
+func TestRetention_AppendBetweenTheLookAndTheRoll(t *testing.T) {
+	mem := vfs.NewMem(1)
+	cfg := smallConfig()
+	m := openManager(t, mem, "/a")
+	l := createLog(t, m, cfg)
+	for range 3 {
+		appendOne(t, l, batchOf(t, nil, 1000, strings.Repeat("x", 1000)))
+	}
+	if err := m.CleanShutdown(1); err != nil {
+		t.Fatal(err)
+	}
+	// The look at a sealed segment reads its time index. A record comes meanwhile.
+	var appendNow func()
+	m = openManager(t, vfs.NewFaulty(mem, func(op vfs.Op) error {
+		if fn := appendNow; fn != nil && op.Kind == vfs.OpOpen && strings.HasSuffix(op.Name, "1.timeindex") {
+			appendNow = nil
+			fn()
+		}
+		return nil
+	}), "/a")
+	l = recoverLog(t, m, cfg)
+	if err := l.Lead(2); err != nil {
+		t.Fatal(err)
+	}
+	l.SetHighWatermark(3)
+	appendNow = func() { appendOne(t, l, batchOf(t, nil, 1000, "not committed yet")) }
+	if err := l.ApplyRetention(wallMs+cfg.RetentionMs+1, 1<<40); err != nil {
+		t.Fatal(err)
+	}
+	if appendNow != nil {
+		t.Fatal("the look read no time index")
+	}
+	if l.EndOffset() != 4 || l.StartOffset() > l.HighWatermark() || len(readAll(t, l, 1<<20)) != 2 {
+		t.Errorf("the log spans %d..%d, high watermark %d: a record above it is gone", l.StartOffset(), l.EndOffset(), l.HighWatermark())
+	}
+	l.SetHighWatermark(4)
+	if err := l.ApplyRetention(wallMs+cfg.RetentionMs+1, 1<<40); err != nil {
+		t.Fatal(err)
+	}
+	if l.StartOffset() != 4 {
+		t.Errorf("the log spans %d..%d once all of it is committed and expired", l.StartOffset(), l.EndOffset())
+	}
+}
