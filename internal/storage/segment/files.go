@@ -102,7 +102,8 @@ func (c *FileCache) open(s *Segment, flag int) (*Handle, error) {
 		return nil, fmt.Errorf("open segment %d: %w", s.base, err)
 	}
 	h := &Handle{File: f, cache: c, seg: s}
-	h.refs.Store(2) // the ring's and the caller's
+	h.refs.Store(2)    // the ring's and the caller's
+	h.used.Store(true) // or the next that comes would push out this one, and none of those that are idle
 	c.mu.Lock()
 	if other := s.handle.Load(); other != nil && other.Retain() {
 		c.mu.Unlock()
