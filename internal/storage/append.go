@@ -195,7 +195,7 @@ func (l *Log) active() (*segment.Segment, *segment.Handle, error) {
 }
 
 func (l *Log) appendLocked(in *appending, seg *segment.Segment, h *segment.Handle) (Appended, outcome, error) {
-	if err := l.usableLocked(); err != nil {
+	if err := l.Err(); err != nil {
 		return Appended{}, 0, err
 	}
 	if l.mu.role != in.role || l.mu.epoch != in.leaderEpoch {

@@ -35,7 +35,7 @@ type Compaction struct {
 // lost records.
 func (l *Log) Compaction() (*Compaction, error) {
 	l.mu.Lock()
-	err := l.usableLocked()
+	err := l.Err()
 	truncations := l.truncations.Load()
 	segs := l.list()
 	l.mu.Unlock()
@@ -123,7 +123,7 @@ func (c *Compaction) Cleaned(offset int64) error {
 func (c *Compaction) holds() error {
 	c.log.mu.Lock()
 	defer c.log.mu.Unlock()
-	if err := c.log.usableLocked(); err != nil {
+	if err := c.log.Err(); err != nil {
 		return err
 	}
 	if c.log.truncations.Load() != c.truncations {

@@ -181,7 +181,7 @@ func (d *Dir) SyncRound() error {
 func (d *Dir) flushOne(l *Log) {
 	moved, err := l.flush()
 	if err != nil {
-		if l.isClosed() {
+		if l.closed.Load() {
 			return // deleted meanwhile
 		}
 		d.fail(err)
@@ -210,7 +210,7 @@ func (d *Dir) saveRecoveryPoints(advance bool) error {
 			switch {
 			case err == nil:
 				prepared[l] = p
-			case isNoSpace(err) || l.isClosed():
+			case isNoSpace(err) || l.closed.Load():
 				// The old point stays: recovery would read more, and lose nothing.
 			default:
 				return d.fail(err)

@@ -176,3 +176,22 @@ func TestAppend_ShortWriteThatCannotBeCutBack(t *testing.T) {
 		t.Fatalf("the directory went offline too: %v", l.Dir().Err())
 	}
 }
+
+// A produce on its way while its topic is deleted fails alone.
+func TestDelete_AppendsAndReadsOnTheirWay(t *testing.T) {
+	m := openManager(t, vfs.NewMem(1), "/a")
+	l := createLog(t, m, smallConfig())
+	appendOne(t, l, batchOf(t, nil, 1000, "x"))
+	if err := m.Delete(testTP); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.AppendAsLeader([]record.Batch{batchOf(t, nil, 1, "y")}, leaderAppend(1)); !errors.Is(err, storage.ErrClosed) {
+		t.Errorf("an append: %v, want ErrClosed", err)
+	}
+	if _, err := l.Read(0, 100, true, 1); !errors.Is(err, storage.ErrClosed) {
+		t.Errorf("a read: %v, want ErrClosed", err)
+	}
+	if err := l.Dir().Err(); err != nil {
+		t.Errorf("the directory: %v", err)
+	}
+}

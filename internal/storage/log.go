@@ -36,6 +36,10 @@ type Log struct {
 	segments atomic.Pointer[[]*segment.Segment]
 	failure  atomic.Pointer[error]
 	ready    atomic.Bool // recovered, or new
+	// closed says that the log was deleted, or its manager closed. It is set under mu, so that no append is under
+	// way after it, and before the directory changes its name: a file that is opened under the old name and
+	// found not closed afterwards is this log's.
+	closed atomic.Bool
 	// newNames says that a file or directory was created, renamed or removed which must be durable
 	// before the flushed offset may pass what depends on it. It is set after the operation, since a flush
 	// on its way takes it for done, and before a new segment is in the list.
@@ -62,9 +66,8 @@ type Log struct {
 		xsync.Mutex
 		role      role
 		epoch     int32 // the leader epoch whose appends are taken
-		closed    bool
-		busy      bool // a roll or truncation is under way: appends wait for the turn
-		rollNext  bool // the active segment takes no more: readers may hold what stood past its end
+		busy      bool  // a roll or truncation is under way: appends wait for the turn
+		rollNext  bool  // the active segment takes no more: readers may hold what stood past its end
 		producers producerstate.Table
 		unflushed int64 // records appended since the last flush, for flush.messages
 		sinceSnap int64 // bytes appended since the last producer snapshot
@@ -147,8 +150,11 @@ func (l *Log) Size() int64 {
 	return n
 }
 
-// Err returns why the log serves nothing: ErrOffline with its cause, or ErrNotRecovered; else nil.
+// Err returns why the log serves nothing: ErrClosed, ErrOffline with its cause, or ErrNotRecovered; else nil.
 func (l *Log) Err() error {
+	if l.closed.Load() {
+		return fmt.Errorf("%w: %s", ErrClosed, l.tp)
+	}
 	if err := l.failure.Load(); err != nil {
 		return *err
 	}
@@ -176,7 +182,7 @@ func (l *Log) Follow(leaderEpoch int32) error { return l.take(roleFollower, lead
 func (l *Log) take(r role, leaderEpoch int32) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err := l.usableLocked(); err != nil {
+	if err := l.Err(); err != nil {
 		return err
 	}
 	if leaderEpoch < l.mu.epoch || leaderEpoch < 0 {
@@ -187,20 +193,6 @@ func (l *Log) take(r role, leaderEpoch int32) error {
 		l.assignEpoch(leaderEpoch, l.end.Load())
 	}
 	return nil
-}
-
-func (l *Log) isClosed() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.mu.closed
-}
-
-// usableLocked says why the log takes nothing more, nil if it does.
-func (l *Log) usableLocked() error {
-	if l.mu.closed {
-		return fmt.Errorf("%w: %s", ErrClosed, l.tp)
-	}
-	return l.Err()
 }
 
 // assignEpoch notes that leaderEpoch begins at start, if it is newer than what is known.

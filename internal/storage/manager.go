@@ -630,7 +630,7 @@ func (l *Log) prepareShutdown() error {
 	}
 	active := segs[len(segs)-1]
 	l.mu.Lock()
-	l.mu.closed = true
+	l.closed.Store(true)
 	dirty := l.mu.sinceSnap > 0 || l.cut.Load()
 	snapshot := l.snapshotLocked()
 	l.mu.Unlock()
@@ -650,7 +650,7 @@ func (l *Log) prepareShutdown() error {
 // close refuses further work and lets the files go.
 func (l *Log) close() {
 	l.mu.Lock()
-	l.mu.closed = true
+	l.closed.Store(true)
 	l.mu.Unlock()
 	for _, seg := range l.list() {
 		seg.Close()

@@ -1,10 +1,8 @@
 package storage
 
 import (
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 
 	"github.com/walser-io/walser/internal/storage/segment"
 	"github.com/walser-io/walser/internal/vfs"
@@ -84,21 +82,21 @@ func (l *Log) Read(offset int64, maxBytes int, minOne bool, upTo int64) (Slice, 
 			return Slice{FirstOffset: offset}, nil
 		}
 		slice, err := l.readFrom(segs[floor(segs, offset):], offset, maxBytes, minOne, upTo)
-		if l.truncations.Load() != truncations {
+		switch {
+		case l.truncations.Load() != truncations, l.start.Load() > offset:
 			// Truncate counts before it looks who holds the file: either it sees this slice, or this sees
-			// the count.
+			// the count. Where the start has moved, segments may be gone from the list.
 			slice.Release()
 			continue
-		}
-		if err != nil && l.segments.Load() != before {
+		case l.closed.Load():
+			slice.Release() // it may be of another log of this name
+			return Slice{}, l.Err()
+		case err != nil && l.segments.Load() != before:
 			continue // segments were deleted meanwhile: look again
 		}
-		if err != nil && !errors.Is(err, fs.ErrClosed) {
+		if err != nil {
 			if now := l.Err(); now != nil {
 				return Slice{}, now
-			}
-			if l.isClosed() {
-				return Slice{}, fmt.Errorf("%w: %s", ErrClosed, l.tp)
 			}
 		}
 		return slice, err

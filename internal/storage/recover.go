@@ -43,7 +43,7 @@ func (l *Log) Recover(ctx context.Context) error {
 	if l.ready.Load() {
 		return nil
 	}
-	if l.isClosed() {
+	if l.closed.Load() {
 		return fmt.Errorf("%w: %s", ErrClosed, l.tp)
 	}
 	if err := l.dir.Err(); err != nil {

@@ -227,7 +227,7 @@ func (w *Rewrite) install() error {
 // Abort gives up and removes what was written.
 func (w *Rewrite) Abort() error {
 	defer w.end()
-	if w.look.log.isClosed() {
+	if w.look.log.closed.Load() {
 		// Deleted with its directory; what bears the old path now is another log's.
 		for _, seg := range w.out {
 			seg.Close()
@@ -258,7 +258,7 @@ func (w *Rewrite) diskError(err error) error {
 	if err == nil {
 		return nil
 	}
-	if l.isClosed() {
+	if l.closed.Load() {
 		return fmt.Errorf("%w: %s", ErrClosed, l.tp)
 	}
 	if errors.Is(err, segment.ErrDamaged) && isNoSpace(err) {

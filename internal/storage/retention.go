@@ -14,7 +14,7 @@ import (
 // watermark; an offset at or before the start changes nothing.
 func (l *Log) DeleteRecords(before int64) error {
 	l.mu.Lock()
-	if err := l.usableLocked(); err != nil {
+	if err := l.Err(); err != nil {
 		l.mu.Unlock()
 		return err
 	}
@@ -42,7 +42,7 @@ func (l *Log) ApplyRetention(nowMs, expirationMs int64) error {
 	done := l.takeTurn()
 	defer done()
 	l.mu.Lock()
-	err := l.usableLocked()
+	err := l.Err()
 	if err == nil {
 		l.mu.producers.Expire(nowMs, expirationMs)
 	}
@@ -159,7 +159,7 @@ func (m *Manager) ApplyRetention() {
 	nowMs := m.deps.Wall().UnixMilli()
 	for _, d := range m.dirs {
 		for _, l := range d.openLogs() {
-			if err := l.ApplyRetention(nowMs, m.cfg.ProducerExpirationMs); err != nil && !l.isClosed() {
+			if err := l.ApplyRetention(nowMs, m.cfg.ProducerExpirationMs); err != nil && !l.closed.Load() {
 				d.logger.Warn("retention", "topic", l.tp.Topic, "partition", l.tp.Partition, "err", err)
 			}
 		}

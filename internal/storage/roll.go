@@ -21,7 +21,7 @@ func (l *Log) roll(seg *segment.Segment, in *appending, full bool) error {
 		return nil
 	}
 	l.mu.Lock()
-	if err := l.usableLocked(); err != nil {
+	if err := l.Err(); err != nil {
 		l.mu.Unlock()
 		return err
 	}

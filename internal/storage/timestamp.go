@@ -75,6 +75,9 @@ func (l *Log) lookAgain(search func([]*segment.Segment) (TimestampOffset, bool, 
 		}
 		before, end := l.segments.Load(), l.end.Load()
 		found, ok, err := search(l.list())
+		if l.closed.Load() {
+			continue // what was read may be another log's of this name
+		}
 		if err != nil && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrClosed) || errors.Is(err, segment.ErrCorrupt)) {
 			if l.segments.Load() != before || l.end.Load() < end {
 				continue

@@ -17,7 +17,7 @@ func (l *Log) Truncate(to int64) error {
 	done := l.takeTurn()
 	defer done()
 	l.mu.Lock()
-	if err := l.usableLocked(); err != nil {
+	if err := l.Err(); err != nil {
 		l.mu.Unlock()
 		return err
 	}
@@ -151,7 +151,7 @@ func (l *Log) TruncateFullyAndStartAt(offset int64) error {
 	done := l.takeTurn()
 	defer done()
 	l.mu.Lock()
-	err := l.usableLocked()
+	err := l.Err()
 	l.mu.Unlock()
 	if err != nil {
 		return err

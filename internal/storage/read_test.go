@@ -1,0 +1,88 @@
+package storage_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/walser-io/walser/internal/storage"
+	"github.com/walser-io/walser/internal/vfs"
+)
+
+// What a read finds lies at or past the start: where retention takes the segment while its file is opened, the
+// offset is out of range.
+func TestRead_WhileRetentionTakesTheSegment(t *testing.T) {
+	var meanwhile func()
+	fsys := vfs.NewFaulty(vfs.NewMem(1), func(op vfs.Op) error {
+		if fn := meanwhile; fn != nil && op.Kind == vfs.OpOpen && strings.HasSuffix(op.Name, ".log") {
+			meanwhile = nil
+			fn()
+		}
+		return nil
+	})
+	m, err := storage.Open(testDeps(fsys), storage.ManagerConfig{ClusterID: "c", Dirs: []string{"/a"}, MaxOpenFiles: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := smallConfig()
+	l := createLog(t, m, cfg)
+	for range 2 {
+		appendOne(t, l, batchOf(t, nil, 1000, strings.Repeat("x", 1000)))
+	}
+	l.SetHighWatermark(2)
+	meanwhile = func() {
+		if err := l.ApplyRetention(wallMs+cfg.RetentionMs+1, 1<<40); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s, err := l.Read(0, 1000, true, 2); !errors.Is(err, storage.ErrOffsetOutOfRange) || meanwhile != nil {
+		t.Errorf("read 0 of a log that begins at %d: %d bytes, %v", l.StartOffset(), s.Size, err)
+	}
+}
+
+// A log that is deleted makes room for one of its name. A read of the old one that opens its file late finds
+// the new one's there.
+func TestRead_OfALogThatMadeRoomForAnother(t *testing.T) {
+	var meanwhile func()
+	mem := vfs.NewFaulty(vfs.NewMem(1), func(op vfs.Op) error {
+		if fn := meanwhile; fn != nil && op.Kind == vfs.OpOpen && strings.HasSuffix(op.Name, ".log") {
+			meanwhile = nil
+			fn()
+		}
+		return nil
+	})
+	m, err := storage.Open(testDeps(mem), storage.ManagerConfig{ClusterID: "c", Dirs: []string{"/a"}, MaxOpenFiles: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := createLog(t, m, smallConfig())
+	appendOne(t, l, batchOf(t, nil, 1000, "old"))
+	other := testTP
+	other.Partition++
+	evict, err := m.Create(other, testTopicID, smallConfig(), [16]byte{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := evict.Lead(1); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		appendOne(t, evict, batchOf(t, nil, 1000, "takes the one descriptor"))
+	}
+	meanwhile = func() {
+		if err := m.Delete(testTP); err != nil {
+			t.Fatal(err)
+		}
+		appendOne(t, createLog(t, m, smallConfig()), batchOf(t, nil, 1000, "new"))
+	}
+	s, err := l.Read(0, 1000, true, 1)
+	if !errors.Is(err, storage.ErrClosed) {
+		t.Errorf("the deleted log gave %d bytes, %v, want ErrClosed", s.Size, err)
+	}
+	if meanwhile != nil {
+		t.Error("the read opened no file")
+	}
+	if _, _, err := l.OffsetForTimestamp(0, 1); !errors.Is(err, storage.ErrClosed) {
+		t.Errorf("a search by time in the deleted log: %v, want ErrClosed", err)
+	}
+}
