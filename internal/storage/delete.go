@@ -77,6 +77,7 @@ func (m *Manager) Delete(tp model.TopicPartition) error {
 	}
 	done := l.takeTurn()
 	defer done()
+	l.deleted.Store(true)
 	l.close()
 	m.mu.Lock()
 	if m.mu.logs[tp] == l {

@@ -181,8 +181,8 @@ func (d *Dir) SyncRound() error {
 func (d *Dir) flushOne(l *Log) {
 	moved, err := l.flush()
 	if err != nil {
-		if l.closed.Load() {
-			return // deleted meanwhile
+		if l.deleted.Load() {
+			return
 		}
 		d.fail(err)
 		return
@@ -210,7 +210,7 @@ func (d *Dir) saveRecoveryPoints(advance bool) error {
 			switch {
 			case err == nil:
 				prepared[l] = p
-			case isNoSpace(err) || l.closed.Load():
+			case isNoSpace(err) || l.deleted.Load():
 				// The old point stays: recovery would read more, and lose nothing.
 			default:
 				return d.fail(err)

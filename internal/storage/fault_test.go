@@ -195,3 +195,23 @@ func TestDelete_AppendsAndReadsOnTheirWay(t *testing.T) {
 		t.Errorf("the directory: %v", err)
 	}
 }
+
+// The last sync of a directory may fail like any other: nothing is marked clean then.
+func TestCleanShutdown_SyncFails(t *testing.T) {
+	var broken atomic.Bool
+	mem := vfs.NewMem(1)
+	m := openManager(t, vfs.NewFaulty(mem, func(op vfs.Op) error {
+		if op.Kind == vfs.OpSync && strings.HasSuffix(op.Name, ".log") && broken.Load() {
+			return syscall.EIO
+		}
+		return nil
+	}), "/a")
+	appendOne(t, createLog(t, m, smallConfig()), batchOf(t, nil, 1, "x"))
+	broken.Store(true)
+	if err := m.CleanShutdown(1); !errors.Is(err, syscall.EIO) {
+		t.Errorf("CleanShutdown = %v", err)
+	}
+	if hasFile(t, mem, "/a/.kafka_cleanshutdown") {
+		t.Error("it is marked clean, but its records were never synced")
+	}
+}

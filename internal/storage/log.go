@@ -40,6 +40,8 @@ type Log struct {
 	// way after it, and before the directory changes its name: a file that is opened under the old name and
 	// found not closed afterwards is this log's.
 	closed atomic.Bool
+	// deleted says that it is closed because it was deleted: no disk error matters any more.
+	deleted atomic.Bool
 	// newNames says that a file or directory was created, renamed or removed which must be durable
 	// before the flushed offset may pass what depends on it. It is set after the operation, since a flush
 	// on its way takes it for done, and before a new segment is in the list.
