@@ -116,7 +116,8 @@ func syncFile(fsys vfs.FS, name string) (err error) {
 }
 
 // saveEpochs writes leader-epoch-checkpoint durably if it changed. Recovery reads epochs from the batches
-// above the recovery point and from this file below it, so it goes before every recovery point.
+// above the recovery point and from this file below it, so it goes before every recovery point. The caller
+// has the turn.
 func (l *Log) saveEpochs() error {
 	l.epochs.Lock()
 	version, saved := l.epochs.version, l.epochs.saved
@@ -149,6 +150,11 @@ func (l *Log) prepareRecoveryPoint() (preparedPoint, error) {
 	if p.offset == l.savedRecoveryPoint.Load() || len(l.list()) == 0 {
 		return p, nil
 	}
+	done := l.takeTurn()
+	defer done()
+	if l.deleted.Load() {
+		return p, l.Err() // another log may have its name, and its files
+	}
 	if err := l.flushIndexes(); err != nil {
 		return p, err
 	}
@@ -166,10 +172,8 @@ func (l *Log) recoveryPoint(p preparedPoint) int64 {
 }
 
 // flushIndexes writes the index entries that are in memory, and a producer snapshot where a replay after
-// a crash would have much to read.
+// a crash would have much to read. The caller has the turn.
 func (l *Log) flushIndexes() error {
-	done := l.takeTurn()
-	defer done()
 	segs := l.list()
 	if len(segs) == 0 {
 		return nil

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/walser-io/walser/internal/storage"
 	"github.com/walser-io/walser/internal/vfs"
@@ -85,4 +86,41 @@ func TestRead_OfALogThatMadeRoomForAnother(t *testing.T) {
 	if _, _, err := l.OffsetForTimestamp(0, 1); !errors.Is(err, storage.ErrClosed) {
 		t.Errorf("a search by time in the deleted log: %v, want ErrClosed", err)
 	}
+}
+
+// The checkpoints of a log that is deleted meanwhile are not written into the directory of the one that took
+// its name.
+func TestCheckpoint_OfALogThatMadeRoomForAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var meanwhile func()
+		mem := vfs.NewMem(1)
+		m := openManager(t, vfs.NewFaulty(mem, func(op vfs.Op) error {
+			if fn := meanwhile; fn != nil && op.Kind == vfs.OpCreate && strings.HasSuffix(op.Name, "leader-epoch-checkpoint.tmp") {
+				meanwhile = nil
+				go fn()
+				synctest.Wait() // it is done, or waits until the checkpoint is
+			}
+			return nil
+		}), "/a")
+		l := createLog(t, m, smallConfig())
+		if err := l.Lead(7); err != nil {
+			t.Fatal(err)
+		}
+		appendOne(t, l, batchOf(t, nil, 1000, "old"))
+		flush(t, l)
+		made := make(chan struct{})
+		meanwhile = func() {
+			defer close(made)
+			if err := m.Delete(testTP); err != nil {
+				t.Error(err)
+			}
+			appendOne(t, createLog(t, m, smallConfig()), batchOf(t, nil, 1000, "new")) // in epoch 1
+		}
+		checkpointAll(t, m)
+		<-made
+		l = recoverLog(t, openManager(t, mem.KillProcess(), "/a"), smallConfig())
+		if l.LatestEpoch() != 1 || l.EndOffset() != 1 {
+			t.Errorf("the new log ends at %d in leader epoch %d, want 1 and 1", l.EndOffset(), l.LatestEpoch())
+		}
+	})
 }
