@@ -15,7 +15,6 @@ import (
 	"github.com/walser-io/walser/internal/kafkaerr"
 	"github.com/walser-io/walser/internal/metadata"
 	"github.com/walser-io/walser/internal/model"
-	"github.com/walser-io/walser/internal/partition"
 	"github.com/walser-io/walser/internal/record"
 	"github.com/walser-io/walser/internal/storage"
 	"github.com/walser-io/walser/internal/xsync"
@@ -278,7 +277,7 @@ func (m *Manager) drop(id model.TopicID) {
 		if r == nil {
 			continue
 		}
-		r.step(partition.GoOffline{})
+		r.drop()
 		if err := m.logs.Delete(r.tp); err != nil {
 			m.logger.Error("delete log", "topic", r.tp.Topic, "partition", r.tp.Partition, "err", err)
 		}

@@ -28,6 +28,7 @@ type Replica struct {
 		machine  *partition.Partition
 		assigned metadata.Partition // the newest metadata; applied once the log is recovered
 		ready    bool               // the log is recovered, and machine is there
+		dropped  bool               // the topic was deleted: it does not come back into service
 		effects  []partition.Effect // scratch of stepLocked
 		appends  appendList
 		fetches  []*FetchPartition
@@ -112,10 +113,25 @@ func (c *chores) run(r *Replica) {
 	}
 }
 
-// step gives the machine an input and carries out its effects.
+// step gives the machine an input and carries out its effects. A dropped replica stays as it is.
 func (r *Replica) step(in partition.Input) {
+	var todo chores
 	r.mu.Lock()
-	todo := r.stepLocked(in)
+	if !r.mu.dropped {
+		todo = r.stepLocked(in)
+	}
+	r.mu.Unlock()
+	todo.run(r)
+}
+
+// drop takes the replica of a deleted topic out of service for good, its log recovered or not.
+func (r *Replica) drop() {
+	var todo chores
+	r.mu.Lock()
+	if r.mu.ready {
+		todo = r.stepLocked(partition.GoOffline{})
+	}
+	r.mu.dropped = true
 	r.mu.Unlock()
 	todo.run(r)
 }
@@ -224,8 +240,14 @@ func (r *Replica) applyAssignment() {
 
 // offline takes the replica out of service after its log failed.
 func (r *Replica) offline(err error) {
+	r.mu.Lock()
+	ready, dropped := r.mu.ready, r.mu.dropped
+	r.mu.Unlock()
+	if dropped {
+		return // its log was closed, and is nobody's any more
+	}
 	r.manager.logger.Error("partition goes offline", "topic", r.tp.Topic, "partition", r.tp.Partition, "err", err)
-	if r.isReady() {
+	if ready {
 		r.step(partition.GoOffline{})
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -26,19 +27,30 @@ import (
 // broker is a replica manager over files in memory, with one topic that metadata gives it.
 type broker struct {
 	t       *testing.T
-	fs      *vfs.Mem
+	fs      *vfs.Mem // nil where it is another file system
 	logs    *storage.Manager
 	manager *replica.Manager
 	config  *replica.TopicConfig
 	img     *metadata.Image
-	stop    func()
+
+	deadlines *deadline.Queue
+	stop      func()
 }
 
 var topicID = model.UUID{1}
 
 func newBroker(t *testing.T, fs *vfs.Mem, caching partition.WriteCaching) *broker {
 	t.Helper()
-	b := &broker{t: t, fs: fs, img: metadata.Empty()}
+	b := openBroker(t, fs, caching)
+	b.fs = fs
+	b.run()
+	return b
+}
+
+// openBroker returns a broker that does nothing in the background until run: it recovers no logs.
+func openBroker(t *testing.T, fs vfs.FS, caching partition.WriteCaching) *broker {
+	t.Helper()
+	b := &broker{t: t, img: metadata.Empty()}
 	b.config = &replica.TopicConfig{Log: storage.DefaultLogConfig(), WriteCaching: caching, MinISR: 1}
 	var err error
 	b.logs, err = storage.Open(storage.Deps{
@@ -47,22 +59,25 @@ func newBroker(t *testing.T, fs *vfs.Mem, caching partition.WriteCaching) *broke
 	if err != nil {
 		t.Fatal(err)
 	}
-	deadlines := deadline.New()
+	b.deadlines = deadline.New()
 	b.manager = replica.New(replica.Deps{
-		Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry(), Wall: time.Now, Logs: b.logs, Deadlines: deadlines,
+		Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry(), Wall: time.Now, Logs: b.logs, Deadlines: b.deadlines,
 		TopicConfig: func(*metadata.Image, string) *replica.TopicConfig { return b.config },
 	}, replica.Config{Self: 1, RecoveryWorkers: 2})
+	return b
+}
+
+func (b *broker) run() {
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = b.logs.Run(ctx) })
 	wg.Go(func() { _ = b.manager.Run(ctx) })
-	wg.Go(func() { _ = deadlines.Run(ctx) })
+	wg.Go(func() { _ = b.deadlines.Run(ctx) })
 	b.stop = sync.OnceFunc(func() {
 		cancel()
 		wg.Wait()
 	})
-	t.Cleanup(b.stop)
-	return b
+	b.t.Cleanup(b.stop)
 }
 
 // apply hands records to the manager as the publisher would.
@@ -391,5 +406,67 @@ func TestAppendInternal_TellsWhenCommitted(t *testing.T) {
 	got, err := r.ReadLocal(0, make([]byte, 4096))
 	if err != nil || len(got) == 0 {
 		t.Errorf("read back %d bytes, %v", len(got), err)
+	}
+}
+
+// oneRecord returns the files of a broker that was killed with one record in the topic "t".
+func oneRecord(t *testing.T) *vfs.Mem {
+	t.Helper()
+	fs := vfs.NewMem(1)
+	b := newBroker(t, fs, partition.CachingAuto)
+	if result := b.produce(b.createTopic(0), replica.AcksAll, batch(t, "a")); result.Err != nil {
+		t.Fatal(result.Err)
+	}
+	b.stop()
+	return fs.KillProcess()
+}
+
+// A topic may be deleted before this broker has recovered its log.
+func TestTopicDeleted_BeforeItsLogIsRecovered(t *testing.T) {
+	b := openBroker(t, oneRecord(t), partition.CachingAuto)
+	b.createTopic(1)
+	b.apply(&metadata.RemoveTopicRecord{ID: topicID})
+	if _, err := b.manager.Replica([]byte("t"), 0); !errors.Is(err, kafkaerr.UnknownTopicOrPartition) {
+		t.Errorf("the deleted topic is %v", err)
+	}
+	b.run()
+	r := b.createTopic(2) // under the same name and id
+	if result := b.produce(r, replica.AcksAll, batch(t, "b")); result.Err != nil || result.BaseOffset != 0 {
+		t.Errorf("the topic that was created anew answered %+v", result)
+	}
+}
+
+// Nor does a recovery that is under way bring it back into service.
+func TestTopicDeleted_WhileItsLogIsRecovered(t *testing.T) {
+	recovering, goOn := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	b := openBroker(t, vfs.NewFaulty(oneRecord(t), func(op vfs.Op) error {
+		if strings.HasSuffix(op.Name, ".log") {
+			once.Do(func() {
+				close(recovering)
+				<-goOn
+			})
+		}
+		return nil
+	}), partition.CachingAuto)
+	b.run()
+	r := b.createTopic(1)
+	<-recovering
+	deleted := make(chan struct{})
+	go func() {
+		defer close(deleted)
+		b.apply(&metadata.RemoveTopicRecord{ID: topicID}) // waits for the recovery
+	}()
+	for {
+		if _, err := b.manager.Replica([]byte("t"), 0); err != nil {
+			break
+		}
+		runtime.Gosched()
+	}
+	close(goOn)
+	<-deleted
+	b.stop()
+	if r.IsLeader() {
+		t.Error("the replica of a deleted topic leads")
 	}
 }
