@@ -186,39 +186,48 @@ func (f *Fetch) satisfied() bool {
 	return false
 }
 
-// check returns the error the partition is answered with, or the offset below which may be read.
-func (p *FetchPartition) check(readCommitted bool) (upTo int64, err error) {
+// bounds is one look at the offsets of a log.
+type bounds struct {
+	start, stable, highWatermark int64
+	upTo                         int64 // below it may be read
+}
+
+// check returns the error the partition is answered with, or what may be read.
+func (p *FetchPartition) check(readCommitted bool) (b bounds, err error) {
 	if p.Err != nil {
-		return 0, p.Err
+		return b, p.Err
 	}
 	r := p.Replica
 	serving := r.serving.Load()
 	if err := serving.checkEpoch(p.CurrentLeaderEpoch); err != nil {
-		return 0, err
+		return b, err
 	}
 	if serving.role != partition.Leader {
-		return 0, kafkaerr.NotLeaderOrFollower
+		return b, kafkaerr.NotLeaderOrFollower
 	}
-	if p.Offset < r.log.StartOffset() || p.Offset > r.log.EndOffset() {
-		return 0, kafkaerr.OffsetOutOfRange
+	// In the order in which they lie, so that none is past the next.
+	b.start, b.stable, b.highWatermark = r.log.StartOffset(), r.log.LastStableOffset(), r.log.HighWatermark()
+	if p.Offset < b.start || p.Offset > r.log.EndOffset() {
+		return b, kafkaerr.OffsetOutOfRange
 	}
+	b.upTo = b.highWatermark
 	if readCommitted {
-		return r.log.LastStableOffset(), nil
+		b.upTo = b.stable
 	}
-	return r.log.HighWatermark(), nil
+	return b, nil
 }
 
 // available returns how many bytes the partition would add to the answer. Most fetches ask for one byte,
 // and then an offset tells; otherwise the log is asked for sizes.
 func (p *FetchPartition) available(readCommitted bool, need int64) (int64, error) {
-	upTo, err := p.check(readCommitted)
-	if err != nil || p.Offset >= upTo {
+	b, err := p.check(readCommitted)
+	if err != nil || p.Offset >= b.upTo {
 		return 0, err
 	}
 	if need <= 1 {
 		return 1, nil
 	}
-	slice, err := p.Replica.log.Read(p.Offset, int(min(need, int64(p.MaxBytes))), true, upTo)
+	slice, err := p.Replica.log.Read(p.Offset, int(min(need, int64(p.MaxBytes))), true, b.upTo)
 	if err != nil {
 		return 0, err
 	}
@@ -226,25 +235,24 @@ func (p *FetchPartition) available(readCommitted bool, need int64) (int64, error
 	return min(int64(slice.Size), int64(p.MaxBytes)), nil
 }
 
+// read answers with the offsets that bounded the read: newer ones would speak of records that it did not look for.
 func (p *FetchPartition) read(readCommitted bool, maxBytes int64, mayExceed bool) FetchResult {
-	upTo, err := p.check(readCommitted)
+	b, err := p.check(readCommitted)
 	if err != nil {
 		return FetchResult{Err: err, HighWatermark: -1, LastStableOffset: -1, LogStartOffset: -1}
 	}
 	log := p.Replica.log
-	result := FetchResult{
-		HighWatermark: log.HighWatermark(), LastStableOffset: log.LastStableOffset(), LogStartOffset: log.StartOffset(),
-	}
-	if p.Offset >= upTo || maxBytes <= 0 && !mayExceed {
+	result := FetchResult{HighWatermark: b.highWatermark, LastStableOffset: b.stable, LogStartOffset: b.start}
+	if p.Offset >= b.upTo || maxBytes <= 0 && !mayExceed {
 		return result
 	}
-	slice, err := log.Read(p.Offset, int(maxBytes), mayExceed, upTo)
+	slice, err := log.Read(p.Offset, int(maxBytes), mayExceed, b.upTo)
 	if err != nil {
 		return FetchResult{Err: asKafkaError(err), HighWatermark: -1, LastStableOffset: -1, LogStartOffset: -1}
 	}
 	result.Records = slice
 	if readCommitted && slice.Size > 0 {
-		result.Aborted = log.AbortedTransactions(p.Offset, upTo)
+		result.Aborted = log.AbortedTransactions(p.Offset, b.upTo)
 	}
 	return result
 }

@@ -470,3 +470,34 @@ func TestTopicDeleted_WhileItsLogIsRecovered(t *testing.T) {
 		t.Error("the replica of a deleted topic leads")
 	}
 }
+
+// What a fetch is told of the high watermark is what its records were bounded by: with a newer one the answer
+// would say that there are records at the offset asked for, and hold none.
+func TestFetch_OneHighWatermarkPerAnswer(t *testing.T) {
+	b := openBroker(t, vfs.NewMem(1), partition.CachingOff) // nothing flushes: only the test moves it
+	r := b.createTopic(0)
+	const records = 50_000
+	for range records {
+		if result := b.produce(r, replica.AcksNone, batch(t, "a")); result.Err != nil {
+			t.Fatal(result.Err)
+		}
+	}
+	var moving sync.WaitGroup
+	moving.Go(func() {
+		for hw := range int64(records) {
+			r.Log().SetHighWatermark(hw)
+		}
+	})
+	f := &replica.Fetch{MaxBytes: 1 << 20, Partitions: []replica.FetchPartition{{Replica: r, MaxBytes: 100, CurrentLeaderEpoch: -1}}}
+	p := &f.Partitions[0]
+	for ahead := int64(0); r.HighWatermark() < records-1; ahead++ {
+		p.Offset = min(r.HighWatermark()+ahead%16, records)
+		b.manager.Collect(f)
+		got := &p.Result
+		if got.Err != nil || got.Records.Size == 0 && got.HighWatermark > p.Offset || got.LastStableOffset > got.HighWatermark {
+			t.Fatalf("fetch at %d: %+v", p.Offset, got)
+		}
+		got.Records.Release()
+	}
+	moving.Wait()
+}
