@@ -215,3 +215,62 @@ func TestCleanShutdown_SyncFails(t *testing.T) {
 		t.Error("it is marked clean, but its records were never synced")
 	}
 }
+
+// A node may be started on a disk that is full, and reads and retention work there; appends do once there is
+// space.
+func TestFullDisk_AtAStart(t *testing.T) {
+	for _, tc := range []struct {
+		name  string
+		crash func(*vfs.Mem) *vfs.Mem
+	}{
+		{"process killed", (*vfs.Mem).KillProcess},
+		{"power lost", func(m *vfs.Mem) *vfs.Mem { return m.Crash(vfs.CrashOptions{UnsyncedDataPercent: 100}) }},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			mem := vfs.NewMem(1)
+			m := openManager(t, mem, "/a")
+			cfg := smallConfig()
+			l := createLog(t, m, cfg)
+			for range 6 {
+				appendOne(t, l, batchOf(t, nil, 1000, strings.Repeat("x", 400)))
+			}
+			mem = tc.crash(mem)
+			usage, err := mem.Usage("/a")
+			if err != nil {
+				t.Fatal(err)
+			}
+			mem.SetCapacity(usage.TotalBytes - usage.FreeBytes)
+			m = openManager(t, mem, "/a")
+			l = recoverLog(t, m, cfg)
+			if got := readAll(t, l, 500); len(got) != 6 {
+				t.Errorf("%d batches can be read", len(got))
+			}
+			if err := l.Lead(2); err != nil {
+				t.Fatal(err)
+			}
+			_, err = l.AppendAsLeader([]record.Batch{batchOf(t, nil, 1000, strings.Repeat("x", 1400))}, leaderAppend(2))
+			if !errors.Is(err, storage.ErrNoSpace) {
+				t.Errorf("an append to a full disk: %v", err)
+			}
+			flush(t, l)
+			l.SetHighWatermark(6)
+			cfg.RetentionBytes = 1000
+			l.SetConfig(cfg)
+			_ = m.CheckpointAll() // retention past the stored recovery point waits for it
+			m.ApplyRetention()
+			mem.SetCapacity(1 << 30)
+			m.ApplyRetention()
+			if l.StartOffset() == 0 {
+				t.Error("retention took nothing once there is space")
+			}
+			if a := appendOne(t, l, batchOf(t, nil, 1000, strings.Repeat("x", 1400))); a.FirstOffset != 6 {
+				t.Errorf("the first append once there is space got offset %d, want 6", a.FirstOffset)
+			}
+			flush(t, l)
+			l = recoverLog(t, openManager(t, mem.Crash(vfs.CrashOptions{}), "/a"), cfg)
+			if l.EndOffset() != 7 {
+				t.Errorf("the log ends at %d, want 7", l.EndOffset())
+			}
+		})
+	}
+}

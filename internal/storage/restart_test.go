@@ -2,6 +2,7 @@ package storage_test
 
 import (
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/walser-io/walser/internal/storage"
@@ -148,5 +149,18 @@ func TestStart_KilledBeforeTheRecoveryFromAPowerLoss(t *testing.T) {
 				t.Errorf("the log ends at %d with a batch that is not sound at offset 0", l.EndOffset())
 			}
 		})
+	}
+}
+
+// The boot id is worth a shorter recovery and no more: a disk too full for it serves.
+func TestStart_NoSpaceForTheBootID(t *testing.T) {
+	m := openManager(t, vfs.NewFaulty(vfs.NewMem(1), func(op vfs.Op) error {
+		if op.Kind == vfs.OpWrite && strings.HasSuffix(op.Name, ".walser_boot") {
+			return syscall.ENOSPC
+		}
+		return nil
+	}), "/a")
+	if err := m.Dirs()[0].Offline; err != nil {
+		t.Error(err)
 	}
 }
