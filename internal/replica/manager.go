@@ -235,11 +235,24 @@ func (m *Manager) open(topic *metadata.Topic, index int32, dir model.UUID, confi
 	return r, nil
 }
 
+// retryRecovery is when a recovery that found the disk full is tried again.
+const retryRecovery = 5 * time.Second
+
 func (m *Manager) recover(ctx context.Context, r *Replica) {
-	if err := r.log.Recover(ctx); err != nil {
-		if ctx.Err() == nil {
-			r.offline(fmt.Errorf("recover the log: %w", err))
+	err := r.log.Recover(ctx)
+	switch {
+	case err == nil:
+	case ctx.Err() != nil:
+		return
+	case errors.Is(err, storage.ErrNoSpace):
+		if !r.waitsForSpace {
+			r.waitsForSpace = true // said once
+			m.logger.Warn("log not recovered: trying again until there is space", "topic", r.tp.Topic, "partition", r.tp.Partition, "err", err)
 		}
+		m.deadlines.Schedule(m.now().Add(retryRecovery), func(time.Time) { m.queueRecovery(r) })
+		return
+	default:
+		r.offline(fmt.Errorf("recover the log: %w", err))
 		return
 	}
 	r.recovered()

@@ -23,6 +23,8 @@ type Replica struct {
 	// keeps a stale leader from appending.
 	serving atomic.Pointer[serving]
 
+	waitsForSpace bool // to be recovered; touched by its recovery only
+
 	mu struct {
 		xsync.Mutex
 		machine  *partition.Partition

@@ -8,7 +8,10 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -500,4 +503,39 @@ func TestFetch_OneHighWatermarkPerAnswer(t *testing.T) {
 		got.Records.Release()
 	}
 	moving.Wait()
+}
+
+// A log that the disk was too full to recover serves once there is space, without a restart.
+func TestRecovery_WaitsForSpace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mem := vfs.NewMem(1)
+		b := openBroker(t, mem, partition.CachingOn)
+		b.config.Log.SegmentBytes = 500
+		r := b.createTopic(0)
+		for range 5 {
+			if result := b.produce(r, replica.AcksLeader, batch(t, strings.Repeat("x", 300))); result.Err != nil {
+				t.Fatal(result.Err)
+			}
+		}
+		var full atomic.Bool
+		full.Store(true)
+		b = openBroker(t, vfs.NewFaulty(mem.KillProcess(), func(op vfs.Op) error {
+			if full.Load() && op.Kind == vfs.OpWrite && strings.HasSuffix(op.Name, "index") {
+				return syscall.ENOSPC
+			}
+			return nil
+		}), partition.CachingOn)
+		b.run()
+		r = b.createTopic(1)
+		time.Sleep(time.Minute)
+		if !r.Recovering() {
+			t.Fatal("there is nothing that the recovery wrote")
+		}
+		full.Store(false)
+		time.Sleep(time.Minute)
+		if !r.IsLeader() || r.EndOffset() != 5 {
+			t.Errorf("leader: %v, the log ends at %d, want 5", r.IsLeader(), r.EndOffset())
+		}
+		b.stop()
+	})
 }

@@ -27,7 +27,8 @@ const tailCheck = 1 << 20
 // Recover reads a log that Manager.Open found on disk, and repairs it as far as the last process left it
 // in doubt; until it returns nil the log serves nothing. It may take a while; as many run at once as
 // RecoveryThreads says, others wait until ctx ends. ErrWrongTopicID where the directory belongs to
-// another incarnation of the topic. Called again it does nothing.
+// another incarnation of the topic; ErrNoSpace where the disk is too full for what must be written: it is
+// called again when there may be space. Called after it succeeded it does nothing.
 func (l *Log) Recover(ctx context.Context) error {
 	if l.ready.Load() {
 		return nil
@@ -355,7 +356,8 @@ func (l *Log) loadEpochs(recoveryPoint int64) error {
 	}
 	cache, decodeErr := epoch.Decode(raw)
 	if err != nil || decodeErr != nil {
-		l.epochs.version = 1 // write it anew
+		l.epochs.cache.Clear() // of a recovery that had no space
+		l.epochs.version = 1   // write it anew
 		return nil
 	}
 	if l.dir.start != startClean {
