@@ -702,3 +702,23 @@ func TestLog_FailedWriteDoesNotComeBack(t *testing.T) {
 		t.Errorf("log %v, want entries 1 and 2", got)
 	}
 }
+
+// A process that is killed before the name of the store's directory is durable leaves that to the next one.
+func TestOpen_KilledBeforeTheDirectoryIsDurable(t *testing.T) {
+	mem := vfs.NewMem(1)
+	var next *vfs.Mem
+	_, err := open(vfs.NewFaulty(mem, func(op vfs.Op) error {
+		if op.Kind == vfs.OpSyncDir && next == nil {
+			next = mem.KillProcess()
+		}
+		return nil
+	}), func(error) {})
+	if err == nil || next == nil {
+		t.Fatal("the store was opened without the sync of a directory")
+	}
+	s := mustOpen(t, next)
+	must(t, s.Log().StoreLogs(entries(1, 1, 10)))
+	if got := contents(t, mustOpen(t, next.Crash(vfs.CrashOptions{}))); len(got) != 1 {
+		t.Errorf("after a power loss the log holds %v", got)
+	}
+}

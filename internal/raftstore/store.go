@@ -88,15 +88,16 @@ func Open(dir string, cfg Config, deps Deps) (_ *Store, err error) {
 	return s, nil
 }
 
-// makeDir makes the directory durably: its name is an entry of its parent.
+// makeDir makes the directory durably: its name is an entry of its parent. One without a vote may be that of
+// a process that was killed before its name was durable.
 func (s *Store) makeDir() error {
-	if _, err := s.fs.Stat(s.dir); err == nil {
+	if _, err := s.fs.Stat(s.path(voteName)); err == nil {
 		return nil
 	}
 	if err := s.fs.MkdirAll(s.dir, 0o755); err != nil {
 		return err
 	}
-	return s.fs.SyncDir(filepath.Dir(s.dir))
+	return vfs.SyncPath(s.fs, s.dir)
 }
 
 // list returns the names in the directory and removes what an interrupted snapshot left.

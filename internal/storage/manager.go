@@ -146,7 +146,7 @@ func (m *Manager) identify(d *Dir) (fatal bool, err error) {
 		}
 		d.id = id
 		// The directory may be new: its name must outlive a power loss as long as what is put into it.
-		if err := d.fs.SyncDir(filepath.Dir(d.path)); err != nil {
+		if err := vfs.SyncPath(d.fs, d.path); err != nil {
 			return false, err
 		}
 		return false, checkpoint.WriteMetaProperties(d.fs, d.path, checkpoint.MetaProperties{ClusterID: m.cfg.ClusterID, NodeID: m.cfg.NodeID, DirectoryID: id})

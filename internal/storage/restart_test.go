@@ -164,3 +164,14 @@ func TestStart_NoSpaceForTheBootID(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A log directory may be made with the directories it lies in.
+func TestStart_MakesTheNamesOfNewDirectoriesDurable(t *testing.T) {
+	mem := vfs.NewMem(1)
+	l := createLog(t, openManager(t, mem, "/var/lib/walser"), smallConfig())
+	appendOne(t, l, batchOf(t, nil, 1000, "x"))
+	flush(t, l)
+	if l := recoverLog(t, openManager(t, mem.Crash(vfs.CrashOptions{}), "/var/lib/walser"), smallConfig()); l.EndOffset() != 1 {
+		t.Errorf("the log ends at %d, but it was flushed up to 1", l.EndOffset())
+	}
+}

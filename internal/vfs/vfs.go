@@ -30,6 +30,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
 // ErrLocked is returned by FS.Lock where another process, or another holder in this one, has the lock.
@@ -111,6 +112,22 @@ func ReadFile(fsys FS, name string) (data []byte, err error) {
 		err = nil // it became shorter since Size
 	}
 	return data[:n], err
+}
+
+// SyncPath makes the name of the directory dir durable, and those of the directories above it, which MkdirAll
+// may have made too: in this process, or in one that was killed before it came to the sync. It ends where
+// nobody but the administrator makes any: at a directory that cannot be opened or synced by right.
+func SyncPath(fsys FS, dir string) error {
+	for parent := filepath.Dir(dir); parent != dir; dir, parent = parent, filepath.Dir(parent) {
+		err := fsys.SyncDir(parent)
+		if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.EINVAL) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // TempSuffix is what WriteFileAtomic adds to a name while it writes. A file that bears it after a start
