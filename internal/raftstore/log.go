@@ -285,7 +285,7 @@ func (l *Log) append(logs []*raft.Log) error {
 	}
 	if err := l.put(seg, buf); err != nil {
 		if fresh {
-			err = errors.Join(err, seg.file.Close())
+			err = errors.Join(err, seg.file.Close(), l.abandon(seg.name))
 		}
 		return err
 	}
@@ -328,13 +328,31 @@ func (l *Log) writable(index uint64, need int64) (seg *segment, fresh bool, err 
 		seg.before, seg.sum, seg.commit = previous.sum, previous.sum, previous.commit
 	}
 	if seg.file, seg.header, err = l.takeSpare(seg.name, need); err != nil {
-		return nil, false, l.store.fail(fmt.Errorf("begin %s: %w", seg.name, err))
+		return nil, false, errors.Join(l.store.fail(fmt.Errorf("begin %s: %w", seg.name, err)), l.abandon(seg.name))
 	}
 	// The name must be durable before the entries in the file are acknowledged.
 	if err := l.store.fs.SyncDir(l.store.dir); err != nil {
 		return nil, false, l.store.failNow(fmt.Errorf("begin %s: %w", seg.name, errors.Join(err, seg.file.Close())))
 	}
 	return seg, true, nil
+}
+
+// abandon removes, durably, a segment that could not be begun: its entries may come to lie in the one before.
+func (l *Log) abandon(name string) error {
+	if l.store.broken() != nil {
+		return nil // nothing is stored any more, and what is there may be
+	}
+	err := l.store.fs.Remove(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		err = l.store.fs.SyncDir(l.store.dir)
+	}
+	if err != nil {
+		return l.store.failNow(fmt.Errorf("remove %s: %w", name, err))
+	}
+	return nil
 }
 
 // takeSpare gives the spare its name in the log and makes the next spare, if there is space for one.

@@ -722,3 +722,47 @@ func TestOpen_KilledBeforeTheDirectoryIsDurable(t *testing.T) {
 		t.Errorf("after a power loss the log holds %v", got)
 	}
 }
+
+// A write that begins a segment may find the disk full. Nothing of it stays that a restart takes for a part of
+// the log: the entries may go into the segment before.
+func TestLog_NoSpaceToBeginASegment(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		fail func(vfs.Op) bool
+	}{
+		{"to allocate it", func(op vfs.Op) bool { return op.Kind == vfs.OpPreallocate }},
+		{"to write into it", func(op vfs.Op) bool { return op.Kind == vfs.OpWrite && op.Len > segmentBytes }},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			mem := newMem(t)
+			full := false
+			s := mustOpen(t, vfs.NewFaulty(mem, func(op vfs.Op) error {
+				if full && tc.fail(op) {
+					return &vfs.PartialError{N: 0, Err: syscall.ENOSPC}
+				}
+				return nil
+			}))
+			must(t, s.Log().StoreLogs(entries(1, 1, 10)))
+			full = true
+			if err := s.Log().StoreLogs(entries(2, 1, 2*segmentBytes)); !errors.Is(err, syscall.ENOSPC) {
+				t.Fatalf("a large entry on a full disk: %v", err)
+			}
+			must(t, s.Log().StoreLogs(entries(2, 2, 20)))
+			want := contents(t, s)
+			for name, after := range map[string]*vfs.Mem{
+				"a power loss that keeps all":     mem.CrashClone(vfs.CrashOptions{UnsyncedDataPercent: 100}),
+				"a power loss that keeps nothing": mem.CrashClone(vfs.CrashOptions{}),
+				"a kill":                          mem.KillProcess(),
+			} {
+				s, err := open(after, func(error) {})
+				if err != nil {
+					t.Errorf("after %s: %v", name, err)
+					continue
+				}
+				if diff := cmp.Diff(want, contents(t, s)); diff != "" {
+					t.Errorf("after %s the log differs: %s", name, diff)
+				}
+			}
+		})
+	}
+}
