@@ -148,7 +148,7 @@ func (m *Manager) OnMetadata(_ context.Context, img *metadata.Image, delta *meta
 		if change.New == nil {
 			continue
 		}
-		if err := m.assignTopic(img, change); err != nil {
+		if err := m.assignTopic(img, change, delta.From.Offset() < 0); err != nil {
 			return err
 		}
 	}
@@ -167,7 +167,8 @@ func (m *Manager) OnMetadata(_ context.Context, img *metadata.Image, delta *meta
 }
 
 // assignTopic hands the changed partitions of a topic to their replicas, and makes those that are new here.
-func (m *Manager) assignTopic(img *metadata.Image, change metadata.TopicChange) error {
+// With the first image they are those of an earlier process.
+func (m *Manager) assignTopic(img *metadata.Image, change metadata.TopicChange, first bool) error {
 	topic := change.New
 	t := m.topic(topic)
 	config := m.topicConfig(img, topic.Name)
@@ -180,7 +181,7 @@ func (m *Manager) assignTopic(img *metadata.Image, change metadata.TopicChange) 
 		r := t.replicas[index]
 		if r == nil {
 			var err error
-			if r, err = m.open(topic, index, p.Directories[at], config); err != nil {
+			if r, err = m.open(topic, index, p.Directories[at], config, first); err != nil {
 				return err
 			}
 			m.mu.Lock()
@@ -210,15 +211,20 @@ func (m *Manager) topic(topic *metadata.Topic) *topicReplicas {
 }
 
 // open makes the replica of a partition. A log that is on disk is queued for recovery; a new one has no
-// files before its first append. What an earlier topic of this name left makes way.
-func (m *Manager) open(topic *metadata.Topic, index int32, dir model.UUID, config *TopicConfig) (*Replica, error) {
+// files before its first append. What an earlier topic of this name left makes way. One that existed is not
+// begun anew where it may lie in a directory that cannot be read.
+func (m *Manager) open(topic *metadata.Topic, index int32, dir model.UUID, config *TopicConfig, existed bool) (*Replica, error) {
 	tp := model.TopicPartition{Topic: topic.Name, Partition: index}
 	delete(m.strays, tp)
-	log, recovered, err := m.logs.Open(tp, topic.ID, dir, config.Log)
+	openLog := m.logs.Open
+	if existed {
+		openLog = m.logs.OpenExisting
+	}
+	log, recovered, err := openLog(tp, topic.ID, dir, config.Log)
 	if errors.Is(err, storage.ErrWrongTopicID) {
 		m.logger.Warn("deleting the log of an earlier topic of this name", "topic", tp.Topic, "partition", tp.Partition)
 		if err = m.logs.Delete(tp); err == nil {
-			log, recovered, err = m.logs.Open(tp, topic.ID, dir, config.Log)
+			log, recovered, err = openLog(tp, topic.ID, dir, config.Log)
 		}
 	}
 	if err != nil {

@@ -58,7 +58,7 @@ func openBroker(t *testing.T, fs vfs.FS, caching partition.WriteCaching) *broker
 	var err error
 	b.logs, err = storage.Open(storage.Deps{
 		FS: fs, Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry(), Wall: time.Now,
-	}, storage.ManagerConfig{NodeID: 1, ClusterID: "c", Dirs: []string{"/data"}})
+	}, storage.ManagerConfig{NodeID: 1, ClusterID: "c", Dirs: []string{"/data", "/more"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -538,4 +538,55 @@ func TestRecovery_WaitsForSpace(t *testing.T) {
 		}
 		b.stop()
 	})
+}
+
+// A log directory that cannot be read at a start may hold the log of a partition that is found nowhere else. It
+// is offline then, and does not begin anew in another directory. A topic that is new does.
+func TestStart_LogDirectoryThatCannotBeRead(t *testing.T) {
+	for _, tc := range []struct {
+		name, dir string
+		fails     vfs.OpKind
+	}{
+		{"the one that holds it", "/data", vfs.OpReadDir},
+		{"the one that holds it, once it was listed", "/data", vfs.OpRemove},
+		{"another one", "/more", vfs.OpReadDir},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			mem, dir := oneRecord(t), tc.dir
+			if err := vfs.WriteFileAtomic(mem, dir+"/zz.tmp", nil); err != nil {
+				t.Fatal(err)
+			}
+			b := openBroker(t, vfs.NewFaulty(mem, func(op vfs.Op) error {
+				if op.Kind == tc.fails && strings.HasPrefix(op.Name, dir) && !strings.Contains(op.Name, "clean") {
+					return syscall.EIO
+				}
+				return nil
+			}), partition.CachingAuto)
+			b.run()
+			_, err := mem.Stat(dir + "/t-0")
+			holds := err == nil
+			r := b.createTopic(1)
+			if holds {
+				if result := b.produce(r, replica.AcksAll, batch(t, "b")); result.Err == nil {
+					t.Errorf("the partition, whose log cannot be read, took a record at offset %d", result.BaseOffset)
+				}
+				if got := <-b.fetch(r, 0, 0); got.Err == nil {
+					t.Errorf("it answered a fetch with high watermark %d", got.HighWatermark)
+				}
+			} else if r = b.awaitLeader(); r.EndOffset() != 1 {
+				t.Errorf("the log in the other directory ends at %d, want 1", r.EndOffset())
+			}
+			id := model.UUID{2}
+			b.apply(&metadata.TopicRecord{Name: "new", ID: id}, &metadata.PartitionRecord{TopicID: id, State: metadata.Partition{
+				Replicas: []model.BrokerID{1}, Directories: []model.UUID{{}}, ISR: []model.BrokerID{1}, Leader: 1,
+			}})
+			r, err = b.manager.Replica([]byte("new"), 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if result := b.produce(r, replica.AcksAll, batch(t, "c")); result.Err != nil {
+				t.Errorf("a new topic beside it: %+v", result)
+			}
+		})
+	}
 }

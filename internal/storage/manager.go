@@ -345,7 +345,7 @@ func (m *Manager) Get(tp model.TopicPartition) (*Log, bool) {
 // directory dir, and where that is zero into the one with the fewest logs that is online. ErrExists
 // where the partition is open or on disk.
 func (m *Manager) Create(tp model.TopicPartition, topicID model.TopicID, cfg LogConfig, dir model.UUID) (*Log, error) {
-	l, recovered, err := m.open(tp, topicID, dir, cfg, false)
+	l, recovered, err := m.open(tp, topicID, dir, cfg, onlyNew)
 	if err == nil && !recovered {
 		err = fmt.Errorf("%w on disk: %s", ErrExists, tp)
 	}
@@ -357,22 +357,38 @@ func (m *Manager) Create(tp model.TopicPartition, topicID model.TopicID, cfg Log
 // open already, ErrWrongTopicID where what is on disk belongs to another incarnation of the topic (Delete
 // makes room). A zero topicID takes what is on disk as it is.
 func (m *Manager) Open(tp model.TopicPartition, topicID model.TopicID, dir model.UUID, cfg LogConfig) (l *Log, recovered bool, err error) {
-	return m.open(tp, topicID, dir, cfg, true)
+	return m.open(tp, topicID, dir, cfg, foundOrNew)
 }
+
+// OpenExisting is Open for a partition that is older than this process. Where it is on no disk, but a
+// directory is offline which may hold it, its log is that one's: Recover says ErrOffline. It does not begin
+// anew elsewhere.
+func (m *Manager) OpenExisting(tp model.TopicPartition, topicID model.TopicID, dir model.UUID, cfg LogConfig) (l *Log, recovered bool, err error) {
+	return m.open(tp, topicID, dir, cfg, existing)
+}
+
+// opening says which log open is to return.
+type opening int8
+
+const (
+	onlyNew opening = iota
+	foundOrNew
+	existing
+)
 
 // Recover opens and recovers the log of a partition that is on disk.
 func (m *Manager) Recover(tp model.TopicPartition, cfg LogConfig) (*Log, error) {
 	if d, _ := m.find(tp); d == nil {
 		return nil, fmt.Errorf("%w: %s", ErrUnknownPartition, tp)
 	}
-	l, _, err := m.open(tp, model.TopicID{}, model.UUID{}, cfg, true)
+	l, _, err := m.open(tp, model.TopicID{}, model.UUID{}, cfg, foundOrNew)
 	if err != nil {
 		return nil, err
 	}
 	return l, l.Recover(context.Background())
 }
 
-func (m *Manager) open(tp model.TopicPartition, topicID model.TopicID, dir model.UUID, cfg LogConfig, onDisk bool) (l *Log, recovered bool, err error) {
+func (m *Manager) open(tp model.TopicPartition, topicID model.TopicID, dir model.UUID, cfg LogConfig, which opening) (l *Log, recovered bool, err error) {
 	defer func() {
 		if err != nil {
 			l, err = nil, fmt.Errorf("open the log of %s: %w", tp, err)
@@ -386,13 +402,19 @@ func (m *Manager) open(tp model.TopicPartition, topicID model.TopicID, dir model
 	}
 	d, f := m.find(tp)
 	switch {
-	case d != nil && !onDisk:
+	case d != nil && which == onlyNew:
 		return nil, false, fmt.Errorf("%w in %s", ErrExists, d.path)
 	case d != nil:
 		if topicID, err = d.topicIDOf(tp, topicID); err != nil {
 			return nil, false, err
 		}
 	default:
+		if which == existing {
+			d = m.mayHold(dir)
+		}
+		if d != nil {
+			break
+		}
 		if d, err = m.place(dir); err != nil {
 			return nil, false, err
 		}
@@ -431,11 +453,26 @@ func (m *Manager) find(tp model.TopicPartition) (*Dir, foundLog) {
 	return nil, foundLog{}
 }
 
+// mayHold returns a directory that is offline and may hold a log of the directory id, which is zero where it is
+// not known; nil where there is none.
+func (m *Manager) mayHold(id model.UUID) *Dir {
+	var offline *Dir
+	for _, d := range m.dirs {
+		switch {
+		case d.Err() != nil:
+			offline = d
+		case !id.IsZero() && d.id == id:
+			return nil // it would have been found
+		}
+	}
+	return offline
+}
+
 // topicIDOf compares the topic id in a partition's directory with the one asked for. Where the file
-// cannot be read Recover decides.
+// cannot be read, or the directory is offline, Recover decides.
 func (d *Dir) topicIDOf(tp model.TopicPartition, want model.TopicID) (model.TopicID, error) {
-	if err := d.Err(); err != nil {
-		return want, err
+	if d.Err() != nil {
+		return want, nil
 	}
 	raw, err := vfs.ReadFile(d.fs, filepath.Join(d.path, tp.String(), checkpoint.PartitionMetadataFile))
 	if err != nil {
