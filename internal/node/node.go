@@ -142,12 +142,33 @@ func (n *Node) openQuorum() (err error) {
 	if err != nil {
 		return err
 	}
+	if err := n.checkMetadata(dir); err != nil {
+		return err
+	}
 	n.publisher = publish.New()
 	n.machine = publish.NewMachine(n.publisher)
 	n.quorum, err = quorum.Open(quorum.Config{ServerID: quorum.ServerID(n.storage.Dirs()[0].ID)}, quorum.Deps{
 		Store: n.store, Machine: n.machine, Logger: n.deps.Logger, Fatal: n.fail,
 	})
 	return err
+}
+
+// checkMetadata refuses a metadata log that has not begun beside partitions that are on disk: it is not theirs,
+// and to it all of them would be of topics that are deleted.
+func (n *Node) checkMetadata(dir string) error {
+	last, err := n.store.Log().LastIndex()
+	if err != nil || last > 0 {
+		return err
+	}
+	snapshots, err := n.store.Snapshots().List()
+	if err != nil || len(snapshots) > 0 {
+		return err
+	}
+	if found := n.storage.OnDisk(); len(found) > 0 {
+		return fmt.Errorf("the metadata log in %s is new, but log.dirs holds %d partitions, %s among them: is a disk missing, or log.dirs in another order? "+
+			"metadata.log.dir, or else the first of log.dirs, must be where it was", dir, len(found), found[0])
+	}
+	return nil
 }
 
 // fail is called when it would be wrong to go on: the metadata log cannot be written.

@@ -3,6 +3,7 @@ package node_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -127,5 +128,36 @@ func TestNode_TopicLifeCycle(t *testing.T) {
 	}
 	if topics, err := admin.ListTopics(within(t)); err != nil || topics.Has("orders") {
 		t.Errorf("after its deletion the topic is listed: %v, %v", topics.Names(), err)
+	}
+}
+
+// A node whose metadata log is not where it was (a disk that is missing, log.dirs in another order) knows no
+// topics. It must not take the logs that it finds for those of deleted ones.
+func TestNode_RefusesLogsWithoutTheirMetadata(t *testing.T) {
+	for _, tc := range []struct{ name, dirs string }{
+		{"in another order", "log.dirs=/b,/a"},
+		{"the first is missing", "log.dirs=/c,/b"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			fs := vfs.NewMem(1)
+			dirs := []string{"log.dirs=/a,/b"}
+			n := nodetest.Start(t, nodetest.Options{FS: fs, Set: dirs})
+			for i := range 4 {
+				produce(t, n, fmt.Sprint("t", i), 0, 10)
+			}
+			if err := n.Stop(); err != nil {
+				t.Fatal(err)
+			}
+			if n, err := nodetest.TryStart(t, nodetest.Options{FS: fs, Set: []string{tc.dirs}}); err == nil {
+				t.Error("it started")
+				_ = n.Stop()
+			} else if !strings.Contains(err.Error(), "metadata.log.dir") {
+				t.Errorf("the error names no setting: %v", err)
+			}
+			n = nodetest.Start(t, nodetest.Options{FS: fs, Set: dirs})
+			for i := range 4 {
+				consume(t, n, fmt.Sprint("t", i), 10)
+			}
+		})
 	}
 }
