@@ -161,3 +161,16 @@ func TestNode_RefusesLogsWithoutTheirMetadata(t *testing.T) {
 		})
 	}
 }
+
+// A broker with several log directories chooses one for each replica by itself; no replica is offline for that.
+func TestNode_SeveralLogDirectories(t *testing.T) {
+	n := nodetest.Start(t, nodetest.Options{Set: []string{"log.dirs=/a,/b"}})
+	produce(t, n, "t", 0, 1)
+	topics, err := kadm.NewClient(n.Client()).ListTopics(within(t), "t")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p := topics["t"].Partitions[0]; len(p.OfflineReplicas) > 0 || len(p.ISR) != 1 {
+		t.Errorf("offline replicas %v, in sync %v", p.OfflineReplicas, p.ISR)
+	}
+}

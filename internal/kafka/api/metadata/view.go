@@ -58,12 +58,13 @@ func (v view) leader(topic *metadata.Topic, index int32) (model.BrokerID, kafkae
 }
 
 // offline returns the replicas of a partition that do not take part: their broker is gone or fenced, or
-// has lost the log directory.
+// has lost the log directory. A zero directory is one that the broker chose by itself.
 func (v view) offline(p *metadata.Partition) []int32 {
 	offline := []int32{}
 	for i, id := range p.Replicas {
 		broker, ok := v.Broker(id)
-		if !ok || broker.Fenced || !slices.Contains(broker.DirectoryIDs, p.Directories[i]) {
+		dir := p.Directories[i]
+		if !ok || broker.Fenced || !dir.IsZero() && !slices.Contains(broker.DirectoryIDs, dir) {
 			offline = append(offline, int32(id))
 		}
 	}
