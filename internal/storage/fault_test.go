@@ -274,3 +274,33 @@ func TestFullDisk_AtAStart(t *testing.T) {
 		})
 	}
 }
+
+// A disk may be too full to create a file. What is synced after a roll was created by it, where that is an
+// append that is refused: the syncer creates none, as an error there is the directory's end.
+func TestFullDisk_FlushAfterARoll(t *testing.T) {
+	var full atomic.Bool
+	mem := vfs.NewMem(1)
+	m := openManager(t, vfs.NewFaulty(mem, func(op vfs.Op) error {
+		if full.Load() && op.Kind == vfs.OpCreate && !hasFile(t, mem, op.Name) {
+			return syscall.ENOSPC
+		}
+		return nil
+	}), "/a")
+	cfg := smallConfig()
+	cfg.IndexIntervalBytes = 4096 // no entry in a segment of these
+	l := createLog(t, m, cfg)
+	for range 3 {
+		appendOne(t, l, batchOf(t, nil, -1, strings.Repeat("x", 900)))
+	}
+	full.Store(true)
+	flush(t, l)
+	if l.FlushedOffset() != 3 {
+		t.Errorf("flushed up to %d", l.FlushedOffset())
+	}
+	if _, err := l.AppendAsLeader([]record.Batch{batchOf(t, nil, 1000, strings.Repeat("x", 900))}, leaderAppend(1)); !errors.Is(err, storage.ErrNoSpace) {
+		t.Errorf("an append that has to roll: %v, want ErrNoSpace", err)
+	}
+	full.Store(false)
+	appendOne(t, l, batchOf(t, nil, 1000, strings.Repeat("x", 900)))
+	flush(t, l)
+}

@@ -452,6 +452,9 @@ func (l *Log) recoverSegments(logs []logFile, f foundLog) (segs []*segment.Segme
 			if err := seg.FlushIndex(); err != nil {
 				return nil, 0, 0, err
 			}
+			if err := seg.CreateIndex(); err != nil {
+				return nil, 0, 0, err
+			}
 			continue
 		}
 		for _, lost := range logs[i+1:] {

@@ -92,6 +92,10 @@ func (l *Log) createSegment(segs []*segment.Segment, base int64, snapshot produc
 		if err := old.FlushIndex(); err != nil {
 			return nil, err
 		}
+		// Here a full disk refuses an append; to the syncer it would be the end of the directory.
+		if err := old.CreateIndex(); err != nil {
+			return nil, err
+		}
 		if err := l.writeSnapshot(snapshot, false); err != nil {
 			return nil, err
 		}

@@ -234,8 +234,25 @@ func shorten[E any](tail []E, n int) []E {
 	return slices.Clone(tail[n:])
 }
 
-// SyncIndex makes the index files durable, creating those that are missing: Kafka takes a segment
-// without them for damaged. It is called once, when the segment is sealed or its log is closed.
+// CreateIndex creates the index files of a sealed segment that has no entries for them: Kafka takes a segment
+// without them for damaged.
+func (s *Segment) CreateIndex() error {
+	s.mu.Lock()
+	index, times := s.mu.index.len(), s.mu.times.len()
+	s.mu.Unlock()
+	if times == 0 {
+		if err := s.writeIndex(TimeIndexSuffix, nil, 0, false); err != nil {
+			return err
+		}
+	}
+	if index == 0 {
+		return s.writeIndex(IndexSuffix, nil, 0, false)
+	}
+	return nil
+}
+
+// SyncIndex makes the index files durable, and creates those that are missing still. It is called once, when
+// the segment is sealed or its log is closed.
 func (s *Segment) SyncIndex() error {
 	for _, suffix := range []string{TimeIndexSuffix, IndexSuffix} {
 		// Without its last entry a time index would make retention take the segment for older than it is.
