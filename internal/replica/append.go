@@ -118,7 +118,7 @@ func (r *Replica) append(e *AppendEntry, acks int16) (waits bool) {
 	serving := r.serving.Load()
 	switch {
 	case serving.role != partition.Leader:
-		e.Result = failed(kafkaerr.NotLeaderOrFollower)
+		e.Result = failed(serving.refusal())
 		return false
 	case acks == AcksAll && serving.underMinISR:
 		e.Result = failed(kafkaerr.NotEnoughReplicas)
@@ -168,7 +168,7 @@ func (r *Replica) afterAppend(e *AppendEntry, end int64, acks int16) (waits bool
 	}
 	if waits && r.mu.machine.Role() != partition.Leader {
 		// Leadership went between the append and here: whether the batch survives is not known.
-		e.Result, waits = failed(kafkaerr.NotLeaderOrFollower), false
+		e.Result, waits = failed(r.serving.Load().refusal()), false
 	}
 	if waits {
 		r.mu.appends.push(e)

@@ -203,7 +203,7 @@ func (p *FetchPartition) check(readCommitted bool) (b bounds, err error) {
 		return b, err
 	}
 	if serving.role != partition.Leader {
-		return b, kafkaerr.NotLeaderOrFollower
+		return b, serving.refusal()
 	}
 	// In the order in which they lie, so that none is past the next.
 	b.start, b.stable, b.highWatermark = r.log.StartOffset(), r.log.LastStableOffset(), r.log.HighWatermark()

@@ -43,7 +43,7 @@ func (r *Replica) ListOffset(q OffsetQuery) (OffsetAnswer, error) {
 		return noOffset, err
 	}
 	if s.role != partition.Leader {
-		return noOffset, kafkaerr.NotLeaderOrFollower
+		return noOffset, s.refusal()
 	}
 	upTo := r.log.HighWatermark()
 	if q.ReadCommitted {
@@ -93,7 +93,7 @@ func (r *Replica) EpochEnd(currentEpoch, epoch int32) (found int32, end int64, e
 		return -1, -1, err
 	}
 	if s.role != partition.Leader {
-		return -1, -1, kafkaerr.NotLeaderOrFollower
+		return -1, -1, s.refusal()
 	}
 	found, end = r.log.EpochEndOffset(epoch)
 	return found, end, nil
@@ -102,8 +102,8 @@ func (r *Replica) EpochEnd(currentEpoch, epoch int32) (found int32, end int64, e
 // DeleteRecords moves the start of the log up to offset, or to the high watermark for -1, and returns
 // the new low watermark. OFFSET_OUT_OF_RANGE where records that are not committed would go.
 func (r *Replica) DeleteRecords(offset int64) (lowWatermark int64, err error) {
-	if r.serving.Load().role != partition.Leader {
-		return -1, kafkaerr.NotLeaderOrFollower
+	if s := r.serving.Load(); s.role != partition.Leader {
+		return -1, s.refusal()
 	}
 	highWatermark := r.log.HighWatermark()
 	if offset == -1 {

@@ -31,6 +31,7 @@ type Replica struct {
 		assigned metadata.Partition // the newest metadata; applied once the log is recovered
 		ready    bool               // the log is recovered, and machine is there
 		dropped  bool               // the topic was deleted: it does not come back into service
+		failed   bool               // the log is offline, for good
 		effects  []partition.Effect // scratch of stepLocked
 		appends  appendList
 		fetches  []*FetchPartition
@@ -44,6 +45,15 @@ type serving struct {
 	leaderEpoch int32
 	underMinISR bool
 	catchingUp  bool // the high watermark may be lower than what consumers saw; see partition.CatchingUp
+	failed      bool // the log is offline
+}
+
+// refusal is what a replica that does not lead answers.
+func (s *serving) refusal() error {
+	if s.failed {
+		return kafkaerr.KafkaStorageError
+	}
+	return kafkaerr.NotLeaderOrFollower
 }
 
 // checkEpoch compares a client's idea of the leader epoch with ours (KIP-320); -1 is not checked.
@@ -91,7 +101,7 @@ func (r *Replica) MaxBatchBytes() int { return int(r.config.Load().Log.MaxMessag
 type chores struct {
 	flush    bool
 	answered appendList        // done as they stand
-	released appendList        // to be answered with NOT_LEADER_OR_FOLLOWER
+	released appendList        // to be refused
 	fetches  []*FetchPartition // claimed: to be examined
 }
 
@@ -101,7 +111,7 @@ func (c *chores) run(r *Replica) {
 	}
 	for e := c.released.head; e != nil; {
 		next := e.next
-		e.Result = failed(kafkaerr.NotLeaderOrFollower)
+		e.Result = failed(r.serving.Load().refusal())
 		e.owner.finishOne()
 		e = next
 	}
@@ -163,7 +173,7 @@ func (r *Replica) stepLocked(in partition.Input) chores {
 		r.claimFetchesLocked(&todo)
 	}
 	if _, appended := in.(partition.Appended); !appended || r.serving.Load().catchingUp {
-		r.serving.Store(&serving{m.Role(), m.LeaderID(), m.LeaderEpoch(), m.UnderMinISR(), m.CatchingUp()})
+		r.serving.Store(&serving{m.Role(), m.LeaderID(), m.LeaderEpoch(), m.UnderMinISR(), m.CatchingUp(), r.mu.failed})
 	}
 	return todo
 }
@@ -242,14 +252,19 @@ func (r *Replica) applyAssignment() {
 
 // offline takes the replica out of service after its log failed.
 func (r *Replica) offline(err error) {
+	var todo chores
 	r.mu.Lock()
-	ready, dropped := r.mu.ready, r.mu.dropped
-	r.mu.Unlock()
-	if dropped {
+	if r.mu.dropped {
+		r.mu.Unlock()
 		return // its log was closed, and is nobody's any more
 	}
-	r.manager.logger.Error("partition goes offline", "topic", r.tp.Topic, "partition", r.tp.Partition, "err", err)
-	if ready {
-		r.step(partition.GoOffline{})
+	r.mu.failed = true
+	if r.mu.ready {
+		todo = r.stepLocked(partition.GoOffline{})
+	} else {
+		r.serving.Store(&serving{leader: model.NoBroker, leaderEpoch: -1, failed: true})
 	}
+	r.mu.Unlock()
+	r.manager.logger.Error("partition goes offline", "topic", r.tp.Topic, "partition", r.tp.Partition, "err", err)
+	todo.run(r)
 }

@@ -590,3 +590,30 @@ func TestStart_LogDirectoryThatCannotBeRead(t *testing.T) {
 		})
 	}
 }
+
+// A sync that fails is the end of the log directory: what waited for it, and what comes after, is answered with
+// KAFKA_STORAGE_ERROR.
+func TestOffline_AnswersWithAStorageError(t *testing.T) {
+	var broken atomic.Bool
+	b := openBroker(t, vfs.NewFaulty(vfs.NewMem(1), func(op vfs.Op) error {
+		if op.Kind == vfs.OpSync && strings.HasSuffix(op.Name, ".log") && broken.Load() {
+			return syscall.EIO
+		}
+		return nil
+	}), partition.CachingAuto)
+	b.run()
+	r := b.createTopic(0)
+	fetching := b.fetch(r, 0, time.Minute)
+	broken.Store(true)
+	for _, when := range []string{"that waited", "that came later"} {
+		if result := b.produce(r, replica.AcksAll, batch(t, "a")); !errors.Is(result.Err, kafkaerr.KafkaStorageError) {
+			t.Errorf("a produce %s: %v", when, result.Err)
+		}
+	}
+	if got := <-fetching; !errors.Is(got.Err, kafkaerr.KafkaStorageError) {
+		t.Errorf("the fetch that waited: %v", got.Err)
+	}
+	if _, err := r.ListOffset(replica.OffsetQuery{Timestamp: replica.TimestampLatest, CurrentLeaderEpoch: -1}); !errors.Is(err, kafkaerr.KafkaStorageError) {
+		t.Errorf("ListOffsets: %v", err)
+	}
+}
