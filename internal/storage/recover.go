@@ -60,6 +60,8 @@ func (l *Log) Recover(ctx context.Context) error {
 			return err
 		case isNoSpace(err):
 			return fmt.Errorf("%w: %w", ErrNoSpace, err)
+		case errors.Is(err, ErrCorruptSegment):
+			return l.fail(err) // rot below the recovery point, which the disk read back without an error
 		}
 		return l.dir.fail(err)
 	}
