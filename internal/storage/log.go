@@ -333,13 +333,14 @@ func (l *Log) fail(cause error) error {
 	return err
 }
 
-// diskError decides what an IO error means: a full disk is passed on as ErrNoSpace, anything else takes
-// the whole directory offline, as a disk that fails once is not to be trusted with the rest.
+// diskError decides what an IO error means: a full disk is passed on as ErrNoSpace, a segment of unknown or
+// rotten content takes the log offline, and anything else the whole directory, as a disk that fails once is not
+// to be trusted with the rest.
 func (l *Log) diskError(err error) error {
 	if isNoSpace(err) && !errors.Is(err, segment.ErrDamaged) {
 		return fmt.Errorf("%w: %s: %w", ErrNoSpace, l.tp, err)
 	}
-	if errors.Is(err, segment.ErrDamaged) {
+	if errors.Is(err, segment.ErrDamaged) || errors.Is(err, segment.ErrCorrupt) {
 		return l.fail(err)
 	}
 	return l.dir.fail(err)

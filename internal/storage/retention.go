@@ -62,7 +62,11 @@ func (l *Log) ApplyRetention(nowMs, expirationMs int64) error {
 		n, err = l.expired(segs, nowMs)
 	}
 	if err != nil {
-		return l.diskError(fmt.Errorf("retention: %w", err))
+		err = fmt.Errorf("retention: %w", err)
+		if errors.Is(err, segment.ErrCorrupt) {
+			return err // it has no age; the disk does as told
+		}
+		return l.diskError(err)
 	}
 	if n == 0 {
 		return nil

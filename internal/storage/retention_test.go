@@ -1,9 +1,11 @@
 package storage_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
+	"github.com/walser-io/walser/internal/storage"
 	"github.com/walser-io/walser/internal/vfs"
 )
 
@@ -50,5 +52,42 @@ func TestRetention_AppendBetweenTheLookAndTheRoll(t *testing.T) {
 	}
 	if l.StartOffset() != 4 {
 		t.Errorf("the log spans %d..%d once all of it is committed and expired", l.StartOffset(), l.EndOffset())
+	}
+}
+
+// A segment that has rotted has no age: retention by time leaves it, and the rest of the directory, alone.
+func TestRetention_DamagedSegment(t *testing.T) {
+	mem := vfs.NewMem(1)
+	cfg := smallConfig()
+	m := openManager(t, mem, "/a")
+	l := createLog(t, m, cfg)
+	for range 3 {
+		appendOne(t, l, batchOf(t, nil, 1000, strings.Repeat("x", 1000)))
+	}
+	if err := m.CleanShutdown(1); err != nil {
+		t.Fatal(err)
+	}
+	flip(t, mem, "/a/orders-3/00000000000000000000.log", 16) // the magic byte
+	m = openManager(t, mem, "/a")
+	l = recoverLog(t, m, cfg)
+	if err := l.Lead(2); err != nil {
+		t.Fatal(err)
+	}
+	l.SetHighWatermark(3)
+	if err := l.ApplyRetention(wallMs+cfg.RetentionMs+1, 1<<40); !errors.Is(err, storage.ErrCorruptSegment) {
+		t.Errorf("ApplyRetention = %v", err)
+	}
+	if err := l.Err(); err != nil {
+		t.Errorf("the log: %v", err)
+	}
+	if s, err := l.Read(2, 2000, true, 3); err != nil || s.Size == 0 {
+		t.Errorf("a read of another segment: %v", err)
+	} else {
+		s.Release()
+	}
+	cfg.RetentionMs, cfg.RetentionBytes = -1, 0 // by size it goes
+	l.SetConfig(cfg)
+	if err := l.ApplyRetention(wallMs, 1<<40); err != nil || l.StartOffset() != 3 {
+		t.Errorf("by size: %v, the log begins at %d", err, l.StartOffset())
 	}
 }
