@@ -9,7 +9,8 @@
 //
 // Guarantees: every listener sees every image's changes in order, one call at a time; steps may be folded
 // into one when the publisher is behind, and at the start the whole past is one step. Await returns when
-// Current has come to an offset. The package decides nothing and holds no lock while listeners run.
+// every listener has been told of an offset, so that a change which was answered is in force. The package
+// decides nothing and holds no lock while listeners run.
 package publish
 
 import (
@@ -47,10 +48,11 @@ type Publisher struct {
 		xsync.Mutex
 		queue   []step
 		latest  int64 // offset of the last step that was offered
+		told    int64 // offset of the last step that every listener has heard of
 		begun   bool
 		beginAt int64
 		offered chan struct{} // closed at the next offer and at Begin
-		shown   chan struct{} // closed at the next change of current
+		heard   chan struct{} // closed at the next change of told
 		ended   error         // why Run ended
 	}
 }
@@ -64,9 +66,9 @@ type step struct {
 func New() *Publisher {
 	p := &Publisher{}
 	p.current.Store(metadata.Empty())
-	p.mu.latest = -1
+	p.mu.latest, p.mu.told = -1, -1
 	p.mu.offered = make(chan struct{})
-	p.mu.shown = make(chan struct{})
+	p.mu.heard = make(chan struct{})
 	return p
 }
 
@@ -78,20 +80,20 @@ func (p *Publisher) Subscribe(stage Stage, l Listener) {
 // Current returns the image that handlers work on. It is never nil and does not block.
 func (p *Publisher) Current() *metadata.Image { return p.current.Load() }
 
-// Await returns when Current has come to this offset.
+// Await returns when Current has come to this offset and every listener has been told.
 func (p *Publisher) Await(ctx context.Context, offset int64) error {
 	for {
 		p.mu.Lock()
-		shown, ended := p.mu.shown, p.mu.ended
+		told, heard, ended := p.mu.told, p.mu.heard, p.mu.ended
 		p.mu.Unlock()
-		if p.Current().Offset() >= offset {
+		if told >= offset {
 			return nil
 		}
 		if ended != nil {
 			return ended
 		}
 		select {
-		case <-shown:
+		case <-heard:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -137,8 +139,7 @@ func (p *Publisher) Run(ctx context.Context) (err error) {
 		if p.mu.ended = err; err == nil {
 			p.mu.ended = errStopped
 		}
-		close(p.mu.shown)
-		p.mu.shown = make(chan struct{})
+		p.wakeAwaitLocked()
 	}()
 	for {
 		next, ok, offered := p.take()
@@ -187,7 +188,7 @@ func (p *Publisher) publish(ctx context.Context, next step) error {
 	}
 	for stage, listeners := range p.listeners {
 		if Stage(stage) == Watchers {
-			p.show(next.image)
+			p.current.Store(next.image)
 		}
 		for _, l := range listeners {
 			if err := l.OnMetadata(ctx, next.image, next.delta); err != nil {
@@ -195,15 +196,16 @@ func (p *Publisher) publish(ctx context.Context, next step) error {
 			}
 		}
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mu.told = next.image.Offset()
+	p.wakeAwaitLocked()
 	return nil
 }
 
-func (p *Publisher) show(image *metadata.Image) {
-	p.current.Store(image)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	close(p.mu.shown)
-	p.mu.shown = make(chan struct{})
+func (p *Publisher) wakeAwaitLocked() {
+	close(p.mu.heard)
+	p.mu.heard = make(chan struct{})
 }
 
 // Machine is the state machine behind the quorum: the committed image. Its methods are those that

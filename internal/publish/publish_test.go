@@ -102,6 +102,30 @@ func TestPublisher_StagesInOrder(t *testing.T) {
 	})
 }
 
+func TestPublisher_AwaitWaitsForTheWatchers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := publish.New()
+		m := publish.NewMachine(p)
+		var heard []string
+		gate := make(chan struct{})
+		p.Subscribe(publish.Watchers, &recorder{name: "watcher", p: p, heard: &heard, gate: gate})
+		p.Begin(-1)
+		stop := run(t, p)
+		commit(t, m, "a")
+		told := make(chan error, 1)
+		go func() { told <- p.Await(t.Context(), 0) }()
+		synctest.Wait()
+		if p.Current().Offset() != 0 || len(told) > 0 {
+			t.Errorf("current %d, %d answers before the watcher had heard", p.Current().Offset(), len(told))
+		}
+		close(gate)
+		if err := <-told; err != nil || len(heard) != 1 {
+			t.Errorf("Await: %v, heard %q", err, heard)
+		}
+		_ = stop()
+	})
+}
+
 func TestPublisher_FoldsWhatWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := publish.New()
