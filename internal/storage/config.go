@@ -98,6 +98,11 @@ func DefaultLogConfig() LogConfig {
 	}
 }
 
+// fileDeleteDelay keeps the longest Duration for what does not fit into one.
+func (c *LogConfig) fileDeleteDelay() time.Duration {
+	return time.Duration(min(c.FileDeleteDelayMs, math.MaxInt64/int64(time.Millisecond))) * time.Millisecond
+}
+
 // Deps is what a Manager needs of the world.
 type Deps struct {
 	FS         vfs.FS

@@ -92,17 +92,18 @@ func (m *Manager) Delete(tp model.TopicPartition) error {
 	if !l.metadataSaved && !found {
 		return nil // it never had files
 	}
-	return m.deleteDir(l.dir, l.path, tp, time.Duration(l.config.Load().FileDeleteDelayMs)*time.Millisecond)
+	return m.deleteDir(l.dir, l.path, tp, l.config.Load().fileDeleteDelay())
 }
 
 func (m *Manager) deleteFound(tp model.TopicPartition) error {
+	defaults := DefaultLogConfig()
 	for _, d := range m.dirs {
 		d.mu.Lock()
 		_, ok := d.mu.found[tp]
 		delete(d.mu.found, tp)
 		d.mu.Unlock()
 		if ok {
-			return m.deleteDir(d, filepath.Join(d.path, tp.String()), tp, time.Duration(DefaultLogConfig().FileDeleteDelayMs)*time.Millisecond)
+			return m.deleteDir(d, filepath.Join(d.path, tp.String()), tp, defaults.fileDeleteDelay())
 		}
 	}
 	return fmt.Errorf("%w: %s", ErrUnknownPartition, tp)

@@ -204,7 +204,7 @@ func (l *Log) restartAt(offset int64) error {
 
 // retire renames segments that are no longer in the list to *.deleted and has them removed later.
 func (l *Log) retire(segs []*segment.Segment) error {
-	delay := time.Duration(l.config.Load().FileDeleteDelayMs) * time.Millisecond
+	delay := l.config.Load().fileDeleteDelay()
 	for _, seg := range segs {
 		if err := seg.MarkDeleted(); err != nil {
 			return err
