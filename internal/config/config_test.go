@@ -344,8 +344,8 @@ func TestLoad_Faults(t *testing.T) {
 		{"nobody may connect", "max.connections.per.ip=0", []string{
 			`max.connections.per.ip = "0" (server.properties:1): must be above 0 where max.connections.per.ip.overrides is not set: no client could connect`,
 		}},
-		{"a bad override", "max.connections.per.ip.overrides=a:1,b", []string{
-			`max.connections.per.ip.overrides = "a:1,b" (server.properties:1): "b" is not host:count; write for example 10.0.0.7:100`,
+		{"a bad override", "max.connections.per.ip.overrides=10.0.0.1:1,b", []string{
+			`max.connections.per.ip.overrides = "10.0.0.1:1,b" (server.properties:1): "b" is not address:count (host names are not looked up); write for example 10.0.0.7:100`,
 		}},
 		{"a number without digits", "log.retention.ms=", []string{`log.retention.ms (server.properties:1): must be a whole number of 64 bits; remove it to leave it unset`}},
 	} {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/walser-io/walser/internal/configdef"
 	"github.com/walser-io/walser/internal/model"
 )
 
@@ -262,18 +263,12 @@ func (s *Static) checkCleaner(faults *Faults) {
 
 func (s *Static) checkConnections(faults *Faults) {
 	const key, overrides = "max.connections.per.ip", "max.connections.per.ip.overrides"
-	pairs := 0
-	for pair := range strings.SplitSeq(s.value(overrides).Text(), ",") {
-		if pair = strings.TrimSpace(pair); pair == "" {
-			continue
-		}
-		pairs++
-		host, count, ok := cutLast(pair, ":")
-		if n, err := strconv.ParseInt(strings.TrimSpace(count), 10, 32); !ok || host == "" || err != nil || n < 0 {
-			s.fault(faults, overrides, fmt.Sprintf("%q is not host:count", pair), "write for example 10.0.0.7:100")
-		}
+	bounds, err := configdef.ParseConnectionOverrides(s.value(overrides).Text())
+	if err != nil {
+		s.fault(faults, overrides, err.Error(), "write for example 10.0.0.7:100")
+		return
 	}
-	if s.value(key).Int() == 0 && pairs == 0 {
+	if s.value(key).Int() == 0 && len(bounds) == 0 {
 		s.fault(faults, key, "must be above 0 where "+overrides+" is not set: no client could connect", "")
 	}
 }

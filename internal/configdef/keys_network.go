@@ -28,7 +28,7 @@ func networkKeys() []Key {
 		intKey("max.connections", "20000", "Client connections that are open at once on this node.").bound(atLeast(0)).clusterWide().
 			differs("2147483647", "Connections beyond what descriptors and memory can carry are turned away one by one instead of failing the node; half of the descriptor limit holds where it is lower."),
 		intKey("max.connections.per.ip", "2147483647", "Client connections that are open at once from one address; loopback is never counted.").bound(atLeast(0)).clusterWide(),
-		stringKey("max.connections.per.ip.overrides", "", "Limits for single addresses, as host:count,host:count.").clusterWide(),
+		stringKey("max.connections.per.ip.overrides", "", "Limits for single addresses, as address:count,address:count.").clusterWide(),
 		intKey("max.connection.creation.rate", "2147483647", "Client connections that are accepted per second on this node.").bound(atLeast(0)).clusterWide(),
 		longKey("connections.max.idle.ms", "600000", "Silence after which a client connection is closed; negative means never."),
 		intKey("connection.failed.authentication.delay.ms", "100", "How long the answer to a failed authentication is held back.").bound(atLeast(0)).noEffect(noSecurity),

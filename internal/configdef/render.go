@@ -117,6 +117,7 @@ const otherAnswers = `- A number that only Java takes for one (1d, NaN) is refus
 - A value that crosses log.cleaner.min.compaction.lag.ms and log.cleaner.max.compaction.lag.ms is refused for
   brokers as it is for topics; Kafka lets it in, and then refuses changes to topics.
 - log.cleaner.threads=0 is refused by name (Kafka: "/ by zero"), and the number may change by any factor.
+- max.connections.per.ip.overrides takes addresses only; Kafka looks up names, once.
 - Without inter.broker.listener.name, a node that has no listener called PLAINTEXT uses its first one.
 - Once a dynamic log.retention.ms or log.flush.interval.ms is set, DescribeConfigs still answers what the file
   says for the keys it overrides (log.retention.hours and the like); Kafka answers their defaults.

@@ -314,7 +314,7 @@ var brokerRules = []brokerRule{
 		return nil
 	}},
 	{[]string{"max.connections.per.ip", "max.connections.per.ip.overrides"}, func(r *Resolver) error {
-		overrides, err := parseOverrides(r.brokerValue("max.connections.per.ip.overrides").Text())
+		overrides, err := configdef.ParseConnectionOverrides(r.brokerValue("max.connections.per.ip.overrides").Text())
 		if err != nil {
 			return fmt.Errorf("max.connections.per.ip.overrides: %w", err)
 		}

@@ -1,10 +1,8 @@
 package metaconfig
 
 import (
-	"fmt"
 	"math"
-	"strconv"
-	"strings"
+	"net/netip"
 	"time"
 
 	"github.com/walser-io/walser/internal/configdef"
@@ -13,10 +11,10 @@ import (
 // Broker are the settings of a node that can change while it runs, resolved. Defaults of topics are not
 // here: Topic has them.
 type Broker struct {
-	MaxConnections            int32            // max.connections
-	MaxConnectionsPerIP       int32            // max.connections.per.ip
-	MaxConnectionsByIP        map[string]int32 // max.connections.per.ip.overrides; nil if there are none
-	MaxConnectionCreationRate int32            // max.connection.creation.rate, per second
+	MaxConnections            int32              // max.connections
+	MaxConnectionsPerIP       int32              // max.connections.per.ip
+	MaxConnectionsByIP        map[netip.Addr]int // max.connections.per.ip.overrides; nil if there are none
+	MaxConnectionCreationRate int32              // max.connection.creation.rate, per second
 
 	Cleaner Cleaner
 
@@ -35,7 +33,7 @@ type Cleaner struct {
 func (r *Resolver) Broker() *Broker { return &r.broker }
 
 func (r *Resolver) resolveBroker() Broker {
-	overrides, _ := parseOverrides(r.brokerValue("max.connections.per.ip.overrides").Text())
+	overrides, _ := configdef.ParseConnectionOverrides(r.brokerValue("max.connections.per.ip.overrides").Text())
 	return Broker{
 		MaxConnections:            int32(r.brokerValue("max.connections").Int()),
 		MaxConnectionsPerIP:       int32(r.brokerValue("max.connections.per.ip").Int()),
@@ -62,27 +60,4 @@ func milliseconds(ms int64) time.Duration {
 		return math.MaxInt64
 	}
 	return time.Duration(ms) * time.Millisecond
-}
-
-// parseOverrides reads host:count,host:count.
-func parseOverrides(text string) (map[string]int32, error) {
-	var overrides map[string]int32
-	for pair := range strings.SplitSeq(text, ",") {
-		if pair = strings.TrimSpace(pair); pair == "" {
-			continue
-		}
-		i := strings.LastIndexByte(pair, ':')
-		if i < 1 {
-			return nil, fmt.Errorf("%q is not host:count", pair)
-		}
-		n, err := strconv.ParseInt(strings.TrimSpace(pair[i+1:]), 10, 32)
-		if err != nil || n < 0 {
-			return nil, fmt.Errorf("%q is not host:count", pair)
-		}
-		if overrides == nil {
-			overrides = map[string]int32{}
-		}
-		overrides[pair[:i]] = int32(n)
-	}
-	return overrides, nil
 }

@@ -3,12 +3,14 @@ package metaconfig_test
 import (
 	"maps"
 	"math"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
 
 	"github.com/walser-io/walser/internal/configdef"
@@ -111,18 +113,18 @@ func TestTopic_Precedence(t *testing.T) {
 }
 
 func TestBroker(t *testing.T) {
-	r := resolver(texts{"max.connections": "5", "max.connections.per.ip.overrides": "h:1, [::1]:2"},
+	r := resolver(texts{"max.connections": "5", "max.connections.per.ip.overrides": "10.0.0.7:1, [2001:db8::1]:2"},
 		texts{"log.cleaner.threads": "3", "log.cleaner.backoff.ms": "10", "max.connections": "6"},
 		texts{
 			"log.cleaner.threads": "4", "producer.id.expiration.ms": "1000", "max.connections.per.ip": "9", "max.connection.creation.rate": "8",
 			"log.cleaner.dedupe.buffer.size": "9000000", "log.cleaner.io.max.bytes.per.second": "1e6",
 		})
 	want := metaconfig.Broker{
-		MaxConnections: 6, MaxConnectionsPerIP: 9, MaxConnectionsByIP: map[string]int32{"h": 1, "[::1]": 2}, MaxConnectionCreationRate: 8,
+		MaxConnections: 6, MaxConnectionsPerIP: 9, MaxConnectionsByIP: map[netip.Addr]int{netip.MustParseAddr("10.0.0.7"): 1, netip.MustParseAddr("2001:db8::1"): 2}, MaxConnectionCreationRate: 8,
 		Cleaner:              metaconfig.Cleaner{Threads: 4, DedupeBufferBytes: 9_000_000, MaxBytesPerSecond: 1e6, Backoff: 10 * time.Millisecond},
 		ProducerIDExpiration: time.Second,
 	}
-	if diff := cmp.Diff(want, *r.Broker()); diff != "" {
+	if diff := cmp.Diff(want, *r.Broker(), cmpopts.EquateComparable(netip.Addr{})); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -295,7 +297,7 @@ func TestAlter(t *testing.T) {
 			"overrides of connections", metaconfig.AllBrokers, nil,
 			[]metaconfig.Change{set("max.connections.per.ip.overrides", "a:b")},
 			nil,
-			kafkaerr.InvalidRequest, `max.connections.per.ip.overrides: "a:b" is not host:count`,
+			kafkaerr.InvalidRequest, `max.connections.per.ip.overrides: "a:b" is not address:count (host names are not looked up)`,
 		},
 		{
 			"nobody may connect", metaconfig.AllBrokers, nil,

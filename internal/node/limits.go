@@ -2,7 +2,6 @@ package node
 
 import (
 	"math"
-	"net/netip"
 	"runtime/debug"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
@@ -14,25 +13,18 @@ import (
 func (n *Node) serverConfig() server.Config {
 	limits, broker := &n.cfg.Limits, n.settings.latest.Load().Broker()
 	c := server.Config{
-		SocketRequestMaxBytes:     int(limits.SocketRequestMaxBytes),
-		QueuedMaxRequestBytes:     limits.QueuedMaxRequestBytes,
-		MaxConnections:            min(int(broker.MaxConnections), descriptorLimit()/2),
-		MaxConnectionsPerIP:       int(broker.MaxConnectionsPerIP),
-		MaxConnectionCreationRate: int(broker.MaxConnectionCreationRate),
-		ConnectionsMaxIdle:        limits.ConnectionsMaxIdle,
-		SendBuffer:                int(limits.SendBufferBytes),
-		RecvBuffer:                int(limits.ReceiveBufferBytes),
+		SocketRequestMaxBytes:        int(limits.SocketRequestMaxBytes),
+		QueuedMaxRequestBytes:        limits.QueuedMaxRequestBytes,
+		MaxConnections:               min(int(broker.MaxConnections), descriptorLimit()/2),
+		MaxConnectionsPerIP:          int(broker.MaxConnectionsPerIP),
+		MaxConnectionsPerIPOverrides: broker.MaxConnectionsByIP,
+		MaxConnectionCreationRate:    int(broker.MaxConnectionCreationRate),
+		ConnectionsMaxIdle:           limits.ConnectionsMaxIdle,
+		SendBuffer:                   int(limits.SendBufferBytes),
+		RecvBuffer:                   int(limits.ReceiveBufferBytes),
 	}
 	if c.QueuedMaxRequestBytes < 0 {
 		c.QueuedMaxRequestBytes = max(memoryLimit()/4, int64(c.SocketRequestMaxBytes))
-	}
-	for host, count := range broker.MaxConnectionsByIP {
-		if addr, err := netip.ParseAddr(host); err == nil {
-			if c.MaxConnectionsPerIPOverrides == nil {
-				c.MaxConnectionsPerIPOverrides = map[netip.Addr]int{}
-			}
-			c.MaxConnectionsPerIPOverrides[addr] = int(count)
-		}
 	}
 	return c
 }
