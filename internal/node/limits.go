@@ -9,19 +9,15 @@ import (
 	"github.com/walser-io/walser/internal/kafka/server"
 )
 
-// serverConfig gives the server its limits, those that depend on the machine filled in.
+// serverConfig gives the server what is fixed while it runs, with what depends on the machine filled in.
 func (n *Node) serverConfig() server.Config {
-	limits, broker := &n.cfg.Limits, n.settings.latest.Load().Broker()
+	limits := &n.cfg.Limits
 	c := server.Config{
-		SocketRequestMaxBytes:        int(limits.SocketRequestMaxBytes),
-		QueuedMaxRequestBytes:        limits.QueuedMaxRequestBytes,
-		MaxConnections:               min(int(broker.MaxConnections), descriptorLimit()/2),
-		MaxConnectionsPerIP:          int(broker.MaxConnectionsPerIP),
-		MaxConnectionsPerIPOverrides: broker.MaxConnectionsByIP,
-		MaxConnectionCreationRate:    int(broker.MaxConnectionCreationRate),
-		ConnectionsMaxIdle:           limits.ConnectionsMaxIdle,
-		SendBuffer:                   int(limits.SendBufferBytes),
-		RecvBuffer:                   int(limits.ReceiveBufferBytes),
+		SocketRequestMaxBytes: int(limits.SocketRequestMaxBytes),
+		QueuedMaxRequestBytes: limits.QueuedMaxRequestBytes,
+		ConnectionsMaxIdle:    limits.ConnectionsMaxIdle,
+		SendBuffer:            int(limits.SendBufferBytes),
+		RecvBuffer:            int(limits.ReceiveBufferBytes),
 	}
 	if c.QueuedMaxRequestBytes < 0 {
 		c.QueuedMaxRequestBytes = max(memoryLimit()/4, int64(c.SocketRequestMaxBytes))

@@ -115,6 +115,8 @@ func New(static *config.Static, deps Deps) (_ *Node, err error) {
 	if n.server, err = n.newServer(cluster); err != nil {
 		return nil, err
 	}
+	n.obey(n.settings.latest.Load())
+	n.publisher.Subscribe(publish.Watchers, brokerSettings{n})
 	return n, nil
 }
 
@@ -126,8 +128,8 @@ func (n *Node) openStorage(cluster string) (err error) {
 		NodeID: n.cfg.NodeID, ClusterID: cluster, Dirs: n.cfg.LogDirs,
 		RecoveryThreads: s.RecoveryParallelism, RecoveryPointInterval: s.RecoveryPointInterval,
 		HighWatermarkInterval: s.HighWatermarkInterval, StartOffsetInterval: s.StartOffsetInterval,
-		RetentionInterval:    s.RetentionCheckInterval,
-		ProducerExpirationMs: n.settings.latest.Load().Broker().ProducerIDExpiration.Milliseconds(),
+		RetentionInterval:     s.RetentionCheckInterval,
+		ProducerCheckInterval: s.ProducerExpiryCheckInterval,
 	})
 	return err
 }

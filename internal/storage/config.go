@@ -129,7 +129,7 @@ type ManagerConfig struct {
 	HighWatermarkInterval time.Duration // replication-offset-checkpoint; 5 s
 	StartOffsetInterval   time.Duration // log-start-offset-checkpoint; 60 s
 	RetentionInterval     time.Duration // log.retention.check.interval.ms; 5 min
-	ProducerExpirationMs  int64         // producer.id.expiration.ms; 24 h
+	ProducerCheckInterval time.Duration // producer.id.expiration.check.interval.ms; 10 min
 	// SnapshotBytes is how much a log may append until a new producer snapshot bounds the replay after
 	// a crash; 32 MiB.
 	SnapshotBytes int64
@@ -144,7 +144,7 @@ func (c ManagerConfig) withDefaults() ManagerConfig {
 	c.HighWatermarkInterval = orDefault(c.HighWatermarkInterval, 5*time.Second)
 	c.StartOffsetInterval = orDefault(c.StartOffsetInterval, time.Minute)
 	c.RetentionInterval = orDefault(c.RetentionInterval, 5*time.Minute)
-	c.ProducerExpirationMs = orDefault(c.ProducerExpirationMs, 24*time.Hour.Milliseconds())
+	c.ProducerCheckInterval = orDefault(c.ProducerCheckInterval, 10*time.Minute)
 	c.SnapshotBytes = orDefault(c.SnapshotBytes, 32<<20)
 	return c
 }

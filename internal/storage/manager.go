@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/walser-io/walser/internal/model"
@@ -21,12 +22,13 @@ import (
 
 // Manager owns the log directories of a node and the logs in them.
 type Manager struct {
-	deps     Deps
-	cfg      ManagerConfig
-	metrics  *metrics
-	files    *segment.FileCache
-	dirs     []*Dir
-	openings chan struct{} // a token for each log that is being opened
+	deps                 Deps
+	cfg                  ManagerConfig
+	metrics              *metrics
+	files                *segment.FileCache
+	dirs                 []*Dir
+	openings             chan struct{} // a token for each log that is being opened
+	producerExpirationMs atomic.Int64  // producer.id.expiration.ms
 
 	mu struct {
 		xsync.Mutex
@@ -62,6 +64,7 @@ func Open(deps Deps, cfg ManagerConfig) (*Manager, error) {
 		openings: make(chan struct{}, cfg.RecoveryThreads),
 	}
 	m.mu.logs = map[model.TopicPartition]*Log{}
+	m.SetProducerExpiration(24 * time.Hour)
 	m.deletes.init()
 	var faults []error
 	for _, path := range cfg.Dirs {
@@ -517,8 +520,8 @@ func (m *Manager) place(id model.UUID) (*Dir, error) {
 	return nil, fmt.Errorf("no log directory has id %s", id)
 }
 
-// Run flushes, checkpoints, applies retention and removes what was deleted until ctx ends, and returns
-// when all of that has stopped. Logs work without it, but nothing becomes durable.
+// Run flushes, checkpoints, applies retention, forgets silent producers and removes what was deleted until
+// ctx ends, and returns when all of that has stopped. Logs work without it, but nothing becomes durable.
 func (m *Manager) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	for _, d := range m.dirs {

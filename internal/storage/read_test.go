@@ -32,7 +32,7 @@ func TestRead_WhileRetentionTakesTheSegment(t *testing.T) {
 	}
 	l.SetHighWatermark(2)
 	meanwhile = func() {
-		if err := l.ApplyRetention(wallMs+cfg.RetentionMs+1, 1<<40); err != nil {
+		if err := l.ApplyRetention(wallMs + cfg.RetentionMs + 1); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -35,18 +35,12 @@ func (l *Log) DeleteRecords(before int64) error {
 }
 
 // ApplyRetention deletes the segments at the head of the log that retention.ms, retention.bytes or the
-// start offset give up, and forgets producers that are silent for longer than expirationMs. Nothing at
-// or above the high watermark goes. Segments whose records carry no timestamps are never too old: the
-// times of files decide nothing.
-func (l *Log) ApplyRetention(nowMs, expirationMs int64) error {
+// start offset give up. Nothing at or above the high watermark goes. Segments whose records carry no
+// timestamps are never too old: the times of files decide nothing.
+func (l *Log) ApplyRetention(nowMs int64) error {
 	done := l.takeTurn()
 	defer done()
-	l.mu.Lock()
 	err := l.Err()
-	if err == nil {
-		l.mu.producers.Expire(nowMs, expirationMs)
-	}
-	l.mu.Unlock()
 	segs := l.list()
 	if err != nil || len(segs) == 0 {
 		return err
@@ -163,17 +157,39 @@ func (m *Manager) ApplyRetention() {
 	nowMs := m.deps.Wall().UnixMilli()
 	for _, d := range m.dirs {
 		for _, l := range d.openLogs() {
-			if err := l.ApplyRetention(nowMs, m.cfg.ProducerExpirationMs); err != nil && !l.closed.Load() {
+			if err := l.ApplyRetention(nowMs); err != nil && !l.closed.Load() {
 				d.logger.Warn("retention", "topic", l.tp.Topic, "partition", l.tp.Partition, "err", err)
 			}
 		}
 	}
 }
 
-// runRetention removes what is due and applies retention until ctx ends.
+// SetProducerExpiration sets producer.id.expiration.ms, for the next look; until then it is a day.
+func (m *Manager) SetProducerExpiration(d time.Duration) {
+	m.producerExpirationMs.Store(d.Milliseconds())
+}
+
+// ExpireProducers forgets in every log the producers that have been silent for longer than
+// producer.id.expiration.ms. Manager.Run does this; only who does not run it calls this.
+func (m *Manager) ExpireProducers() {
+	nowMs, expirationMs := m.deps.Wall().UnixMilli(), m.producerExpirationMs.Load()
+	for _, d := range m.dirs {
+		for _, l := range d.openLogs() {
+			l.mu.Lock()
+			if l.Err() == nil {
+				l.mu.producers.Expire(nowMs, expirationMs)
+			}
+			l.mu.Unlock()
+		}
+	}
+}
+
+// runRetention removes what is due, applies retention and forgets producers until ctx ends.
 func (m *Manager) runRetention(ctx context.Context) {
 	check := time.NewTicker(m.cfg.RetentionInterval)
 	defer check.Stop()
+	producers := time.NewTicker(m.cfg.ProducerCheckInterval)
+	defer producers.Stop()
 	for {
 		var due <-chan time.Time
 		if next := m.RemoveDue(time.Now()); !next.IsZero() {
@@ -186,6 +202,8 @@ func (m *Manager) runRetention(ctx context.Context) {
 		case <-due:
 		case <-check.C:
 			m.ApplyRetention()
+		case <-producers.C:
+			m.ExpireProducers()
 		}
 	}
 }

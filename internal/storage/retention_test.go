@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/walser-io/walser/internal/storage"
 	"github.com/walser-io/walser/internal/vfs"
@@ -37,7 +38,7 @@ func TestRetention_AppendBetweenTheLookAndTheRoll(t *testing.T) {
 	}
 	l.SetHighWatermark(3)
 	appendNow = func() { appendOne(t, l, batchOf(t, nil, 1000, "not committed yet")) }
-	if err := l.ApplyRetention(wallMs+cfg.RetentionMs+1, 1<<40); err != nil {
+	if err := l.ApplyRetention(wallMs + cfg.RetentionMs + 1); err != nil {
 		t.Fatal(err)
 	}
 	if appendNow != nil {
@@ -47,7 +48,7 @@ func TestRetention_AppendBetweenTheLookAndTheRoll(t *testing.T) {
 		t.Errorf("the log spans %d..%d, high watermark %d: a record above it is gone", l.StartOffset(), l.EndOffset(), l.HighWatermark())
 	}
 	l.SetHighWatermark(4)
-	if err := l.ApplyRetention(wallMs+cfg.RetentionMs+1, 1<<40); err != nil {
+	if err := l.ApplyRetention(wallMs + cfg.RetentionMs + 1); err != nil {
 		t.Fatal(err)
 	}
 	if l.StartOffset() != 4 {
@@ -74,7 +75,7 @@ func TestRetention_DamagedSegment(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.SetHighWatermark(3)
-	if err := l.ApplyRetention(wallMs+cfg.RetentionMs+1, 1<<40); !errors.Is(err, storage.ErrCorruptSegment) {
+	if err := l.ApplyRetention(wallMs + cfg.RetentionMs + 1); !errors.Is(err, storage.ErrCorruptSegment) {
 		t.Errorf("ApplyRetention = %v", err)
 	}
 	if err := l.Err(); err != nil {
@@ -87,7 +88,33 @@ func TestRetention_DamagedSegment(t *testing.T) {
 	}
 	cfg.RetentionMs, cfg.RetentionBytes = -1, 0 // by size it goes
 	l.SetConfig(cfg)
-	if err := l.ApplyRetention(wallMs, 1<<40); err != nil || l.StartOffset() != 3 {
+	if err := l.ApplyRetention(wallMs); err != nil || l.StartOffset() != 3 {
 		t.Errorf("by size: %v, the log begins at %d", err, l.StartOffset())
+	}
+}
+
+func TestExpireProducers(t *testing.T) {
+	m := openManager(t, vfs.NewMem(1), "/a")
+	l := createLog(t, m, smallConfig())
+	sent := batchOf(t, &client{id: 7}, wallMs-60_000, "x") // a minute ago
+	first := appendOne(t, l, sent).FirstOffset
+	again := func() int64 { return appendOne(t, l, append(sent[:0:0], sent...)).FirstOffset }
+	for _, expiration := range []time.Duration{0, time.Minute} { // 0: the one of the start, a day
+		if expiration > 0 {
+			m.SetProducerExpiration(expiration)
+		}
+		m.ExpireProducers()
+		if offset := again(); offset != first {
+			t.Fatalf("with an expiration of %v the batch sent again is at %d, want %d", expiration, offset, first)
+		}
+	}
+	m.SetProducerExpiration(time.Minute - time.Millisecond)
+	m.ApplyRetention()
+	if offset := again(); offset != first {
+		t.Fatalf("retention forgot the producer: the batch is at %d", offset)
+	}
+	m.ExpireProducers()
+	if offset := again(); offset == first {
+		t.Error("the producer is not forgotten")
 	}
 }

@@ -3,11 +3,11 @@ package server
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"time"
 )
 
-// Config is what an operator may set. The zero value of a field stands for its default.
+// Config is what an operator may set before the start; what can change later is in Limits. The zero value
+// of a field stands for its default.
 type Config struct {
 	// SocketRequestMaxBytes caps a Produce request (socket.request.max.bytes; default 100 MiB).
 	SocketRequestMaxBytes int
@@ -33,19 +33,6 @@ type Config struct {
 	// ReadAheadBytes bounds the bytes of one connection's requests that are read and not yet started
 	// (default 1 MiB; one request may exceed it).
 	ReadAheadBytes int
-
-	// MaxConnections bounds all connections (max.connections; default 20 000: the node lowers it to half
-	// of its file descriptors). One more is closed at once.
-	MaxConnections int
-	// MaxConnectionsPerIP bounds the connections of one address (max.connections.per.ip; default no
-	// bound). Loopback has none.
-	MaxConnectionsPerIP int
-	// MaxConnectionsPerIPOverrides replaces the bound for some addresses
-	// (max.connections.per.ip.overrides).
-	MaxConnectionsPerIPOverrides map[netip.Addr]int
-	// MaxConnectionCreationRate bounds new connections per second (max.connection.creation.rate; default
-	// no bound). Those above it wait, loopback excepted.
-	MaxConnectionCreationRate int
 
 	// ConnectionsMaxIdle closes a connection that neither asks nor waits for an answer
 	// (connections.max.idle.ms; default 10 min).
@@ -76,7 +63,6 @@ func (c Config) withDefaults() Config {
 	set(&c.StreamAbove, 1<<20)
 	set(&c.MaxInFlight, 256)
 	set(&c.ReadAheadBytes, 1<<20)
-	set(&c.MaxConnections, 20_000)
 	set(&c.ConnectionsMaxIdle, 10*time.Minute)
 	set(&c.HandshakeTimeout, 10*time.Second)
 	set(&c.HeaderTimeout, 10*time.Second)
@@ -108,9 +94,6 @@ func (c Config) Validate() error {
 	atLeast("StreamAbove", int64(c.StreamAbove), minFrame)
 	atLeast("MaxInFlight", int64(c.MaxInFlight), 1)
 	atLeast("ReadAheadBytes", int64(c.ReadAheadBytes), 1)
-	atLeast("MaxConnections", int64(c.MaxConnections), 1)
-	atLeast("MaxConnectionsPerIP", int64(c.MaxConnectionsPerIP), 0)
-	atLeast("MaxConnectionCreationRate", int64(c.MaxConnectionCreationRate), 0)
 	atLeast("ConnectionsMaxIdle", int64(c.ConnectionsMaxIdle), int64(time.Millisecond))
 	atLeast("HandshakeTimeout", int64(c.HandshakeTimeout), int64(time.Millisecond))
 	atLeast("HeaderTimeout", int64(c.HeaderTimeout), int64(time.Millisecond))
@@ -123,9 +106,6 @@ func (c Config) Validate() error {
 	if c.FrameCap > c.SocketRequestMaxBytes {
 		errs = append(errs, fmt.Errorf("FrameCap is %d, must be at most SocketRequestMaxBytes %d",
 			c.FrameCap, c.SocketRequestMaxBytes))
-	}
-	for addr, n := range c.MaxConnectionsPerIPOverrides {
-		atLeast("MaxConnectionsPerIPOverrides "+addr.String(), int64(n), 0)
 	}
 	return errors.Join(errs...)
 }

@@ -74,10 +74,9 @@ func (q *Ring) Drain() (sizes []int) {
 // Admission is the counting of connections.
 type Admission struct{ a *admission }
 
-func NewAdmission(cfg Config) Admission {
-	cfg = cfg.withDefaults()
-	return Admission{newAdmission(&cfg)}
-}
+func NewAdmission(limits Limits) Admission { return Admission{newAdmission(limits)} }
+
+func (a Admission) SetLimits(limits Limits) { a.a.setLimits(limits) }
 
 // Enter returns how long the connection waits, and what it calls when it leaves.
 func (a Admission) Enter(remote net.Addr, now time.Duration) (wait time.Duration, leave func(), err error) {

@@ -228,23 +228,26 @@ func TestAdmission_Caps(t *testing.T) {
 		want error
 	}
 	tests := []struct {
-		name  string
-		cfg   server.Config
-		steps []step
+		name   string
+		change func(*server.Limits)
+		steps  []step
 	}{
-		{"no bound per address", server.Config{}, []step{{"10.0.0.1:1", nil}, {"10.0.0.1:2", nil}, {"10.0.0.1:3", nil}}},
-		{"a bound per address", server.Config{MaxConnectionsPerIP: 2}, []step{
+		{"no bound per address", func(*server.Limits) {}, []step{{"10.0.0.1:1", nil}, {"10.0.0.1:2", nil}, {"10.0.0.1:3", nil}}},
+		{"a bound per address", func(l *server.Limits) { l.MaxConnectionsPerIP = 2 }, []step{
 			{"10.0.0.1:1", nil}, {"10.0.0.1:2", nil}, {"10.0.0.1:3", server.ErrTooManyPerIP}, {"10.0.0.2:1", nil},
 		}},
-		{"v4 in v6 is the same address", server.Config{MaxConnectionsPerIP: 1}, []step{
+		{"v4 in v6 is the same address", func(l *server.Limits) { l.MaxConnectionsPerIP = 1 }, []step{
 			{"10.0.0.1:1", nil}, {"[::ffff:10.0.0.1]:2", server.ErrTooManyPerIP},
 		}},
-		{"loopback has none", server.Config{MaxConnectionsPerIP: 1}, []step{
+		{"loopback has none", func(l *server.Limits) { l.MaxConnectionsPerIP = 1 }, []step{
 			{"127.0.0.1:1", nil}, {"127.0.0.1:2", nil}, {"[::1]:1", nil}, {"[::1]:2", nil}, {"[::ffff:127.0.0.1]:1", nil},
 		}},
-		{"an override", server.Config{
-			MaxConnectionsPerIP:          1,
-			MaxConnectionsPerIPOverrides: map[netip.Addr]int{netip.MustParseAddr("10.0.0.9"): 2, netip.MustParseAddr("10.0.0.8"): 0},
+		{"a bound of nobody", func(l *server.Limits) { l.MaxConnectionsPerIP = 0 }, []step{
+			{"10.0.0.1:1", server.ErrTooManyPerIP}, {"127.0.0.1:1", nil},
+		}},
+		{"an override", func(l *server.Limits) {
+			l.MaxConnectionsPerIP = 1
+			l.MaxConnectionsPerIPOverrides = map[netip.Addr]int{netip.MustParseAddr("10.0.0.9"): 2, netip.MustParseAddr("10.0.0.8"): 0}
 		}, []step{
 			{"10.0.0.9:1", nil},
 			{"10.0.0.9:2", nil},
@@ -253,13 +256,16 @@ func TestAdmission_Caps(t *testing.T) {
 			{"10.0.0.1:1", nil},
 			{"10.0.0.1:2", server.ErrTooManyPerIP},
 		}},
-		{"the global bound holds for loopback too", server.Config{MaxConnections: 2}, []step{
+		{"the global bound holds for loopback too", func(l *server.Limits) { l.MaxConnections = 2 }, []step{
 			{"10.0.0.1:1", nil}, {"127.0.0.1:1", nil}, {"127.0.0.1:2", server.ErrTooMany}, {"10.0.0.2:1", server.ErrTooMany},
 		}},
+		{"a global bound of nobody", func(l *server.Limits) { l.MaxConnections = 0 }, []step{{"127.0.0.1:1", server.ErrTooMany}}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			a := server.NewAdmission(test.cfg)
+			limits := server.DefaultLimits()
+			test.change(&limits)
+			a := server.NewAdmission(limits)
 			var leaves []func()
 			for round := range 2 { // the second shows that every place was given back
 				for _, s := range test.steps {
@@ -283,8 +289,77 @@ func TestAdmission_Caps(t *testing.T) {
 	}
 }
 
+func TestAdmission_ChangedLimitsHoldForTheNextConnection(t *testing.T) {
+	a := server.NewAdmission(server.DefaultLimits())
+	var leaves []func()
+	enter := func(addr string) error {
+		_, leave, err := a.Enter(ip(addr), 0)
+		if err == nil {
+			leaves = append(leaves, leave)
+		}
+		return err
+	}
+	set := func(change func(*server.Limits)) {
+		limits := server.DefaultLimits()
+		change(&limits)
+		a.SetLimits(limits)
+	}
+	for range 3 {
+		if err := enter("10.0.0.1:1"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set(func(l *server.Limits) { l.MaxConnectionsPerIP = 2 })
+	if err := enter("10.0.0.1:2"); !errors.Is(err, server.ErrTooManyPerIP) {
+		t.Errorf("with 3 of 2 from one address: %v", err)
+	}
+	leaves[0]() // two are left: the bound counts those of before
+	if err := enter("10.0.0.1:2"); !errors.Is(err, server.ErrTooManyPerIP) {
+		t.Errorf("with 2 of 2 from one address: %v", err)
+	}
+	set(func(l *server.Limits) { l.MaxConnections = 2 })
+	if err := enter("10.0.0.2:1"); !errors.Is(err, server.ErrTooMany) {
+		t.Errorf("with 2 of 2 in all: %v", err)
+	}
+	set(func(*server.Limits) {})
+	if err := enter("10.0.0.1:2"); err != nil {
+		t.Errorf("with the bounds taken away: %v", err)
+	}
+}
+
+func TestAdmission_ChangedRateInheritsNoQueue(t *testing.T) {
+	limits := server.DefaultLimits()
+	limits.MaxConnectionCreationRate = 0
+	a := server.NewAdmission(limits)
+	const now = time.Hour
+	last := func(connections int) (wait time.Duration) {
+		for range connections {
+			var err error
+			if wait, _, err = a.Enter(ip("10.0.0.1:1"), now); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return wait
+	}
+	if wait := last(100); wait != 99*time.Second {
+		t.Errorf("at rate 0 the hundredth connection waits %v, want 99s", wait)
+	}
+	limits.MaxConnectionCreationRate = 10
+	a.SetLimits(limits)
+	if wait := last(10); wait != 0 {
+		t.Errorf("the tenth connection at the new rate waits %v", wait)
+	}
+	limits.MaxConnections = 1000
+	a.SetLimits(limits) // another limit does not hand out a second's worth
+	if wait := last(1); wait != 100*time.Millisecond {
+		t.Errorf("the eleventh connection at the new rate waits %v, want 100ms", wait)
+	}
+}
+
 func TestAdmission_RateSpreadsConnections(t *testing.T) {
-	a := server.NewAdmission(server.Config{MaxConnectionCreationRate: 10})
+	limits := server.DefaultLimits()
+	limits.MaxConnectionCreationRate = 10
+	a := server.NewAdmission(limits)
 	enter := func(addr string, now time.Duration) time.Duration {
 		wait, _, err := a.Enter(ip(addr), now)
 		if err != nil {

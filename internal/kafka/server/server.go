@@ -117,7 +117,7 @@ func New(table []API, cfg Config, deps Deps) (*Server, error) {
 	s.budget = newBudget(s.cfg.QueuedMaxRequestBytes, s.cfg.SmallFrameReserve)
 	s.buffers = newBufferPool(s.budget)
 	s.deadlines = deadline.New()
-	s.admission = newAdmission(&s.cfg)
+	s.admission = newAdmission(DefaultLimits())
 	s.gated.Store(deps.Gate != nil)
 	s.mu.listeners = make(map[net.Listener]struct{})
 	s.mu.conns = make(map[*Conn]struct{})
@@ -151,6 +151,9 @@ func (s *Server) api(key wire.Key) *api {
 
 // now returns the server's clock: monotonic, positive.
 func (s *Server) now() time.Duration { return time.Since(s.epoch) + 1 }
+
+// SetLimits replaces the limits on connections, for those that come from now on.
+func (s *Server) SetLimits(limits Limits) { s.admission.setLimits(limits) }
 
 // Run drives the deadlines of all connections and opens the start-up gate, until ctx ends. It returns when
 // what handlers do in the background has ended.

@@ -288,7 +288,8 @@ func TestServer_AcceptErrorsAreNotTheEnd(t *testing.T) {
 }
 
 func TestServer_GlobalCapClosesTheNextConnection(t *testing.T) {
-	n := start(t, echo(), server.Config{MaxConnections: 2})
+	n := start(t, echo(), server.Config{})
+	n.SetLimits(server.Limits{MaxConnections: 2})
 	first, second := n.dial(t), n.dial(t)
 	for _, c := range []*client{first, second} {
 		c.send(heartbeat(1, "g"))
