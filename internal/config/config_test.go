@@ -95,6 +95,7 @@ func TestLoad_KafkasServerProperties(t *testing.T) {
 	}
 	want := []string{
 		"controller.quorum.bootstrap.servers (testdata/kafka-4.3-server.properties:4): has no effect: a metadata quorum of more than one voter is not served yet",
+		"inter.broker.listener.name (testdata/kafka-4.3-server.properties:6): has no effect: a cluster of more than one node is not served yet",
 		"share.coordinator.state.topic.min.isr (testdata/kafka-4.3-server.properties:20): has no effect: share groups (KIP-932) are not served yet",
 		"share.coordinator.state.topic.replication.factor (testdata/kafka-4.3-server.properties:19): has no effect: share groups (KIP-932) are not served yet",
 		"transaction.state.log.min.isr (testdata/kafka-4.3-server.properties:22): has no effect: transactions are not served yet",

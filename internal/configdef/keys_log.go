@@ -32,7 +32,7 @@ func logKeys() []Key {
 		longKey("log.local.retention.bytes", "-2", "Local size above which segments already copied to remote storage leave the disk.").bound(atLeast(-2)).clusterWide().noEffect(noRemoteStorage),
 		intKey("message.max.bytes", "1048588", "Largest record batch, as it is stored.").bound(atLeast(0)).clusterWide(),
 		intKey("min.insync.replicas", "1", "Replicas that must hold a write before acks=all is answered.").bound(atLeast(1)).clusterWide(),
-		boolKey("unclean.leader.election.enable", "false", "Whether a replica that is not in sync may become leader as a last resort.").clusterWide(),
+		boolKey("unclean.leader.election.enable", "false", "Whether a replica that is not in sync may become leader as a last resort.").clusterWide().noEffect(noReplication),
 		stringKey("compression.type", "producer", "Codec that batches are stored with; producer keeps the producer's.").bound(oneOf("uncompressed", "zstd", "lz4", "snappy", "gzip", "producer")).clusterWide(),
 		intKey("compression.gzip.level", "-1", "Level at which gzip compresses; -1 is its default.").bound(gzipLevel()).clusterWide(),
 		intKey("compression.lz4.level", "9", "Level at which lz4 compresses.").bound(between(1, 17)).clusterWide(),

@@ -9,8 +9,8 @@ func networkKeys() []Key {
 		listKey("advertised.listeners", unset, "Addresses that clients are told to connect to; listeners where unset.").bound(notEmpty()),
 		stringKey("listener.security.protocol.map", "SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT", "Security protocol of each listener name.").perBroker().
 			fixedAtStart("Listeners are opened at start."),
-		stringKey("inter.broker.listener.name", unset, "Listener that nodes use among themselves."),
-		stringKey("security.inter.broker.protocol", "PLAINTEXT", "Security protocol whose listener nodes use among themselves, where inter.broker.listener.name is unset.").bound(oneOf("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")),
+		stringKey("inter.broker.listener.name", unset, "Listener that nodes use among themselves.").noEffect(noReplication),
+		stringKey("security.inter.broker.protocol", "PLAINTEXT", "Security protocol whose listener nodes use among themselves, where inter.broker.listener.name is unset.").bound(oneOf("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")).noEffect(noReplication),
 		listKey("controller.listener.names", unset, "Listeners that serve controllers only; clients are never told of them.").bound(notEmpty()).
 			differs("none: must be set", "A node whose only controller is itself needs no controller listener."),
 		listKey("early.start.listeners", unset, "Listeners that open before authorization is ready.").noEffect(noStartDelay),

@@ -36,7 +36,7 @@ func topicKeys() []Key {
 		intKey("segment.index.bytes", "10485760", "Largest offset or time index of a segment; a full one rolls the segment.").bound(atLeast(4)).from("log.index.size.max.bytes"),
 		longKey("segment.jitter.ms", "0", "Largest random amount taken off segment.ms so that segments do not all roll at once.").bound(atLeast(0)).from("log.roll.jitter.ms").fromIn(Hours, "log.roll.jitter.hours"),
 		longKey("segment.ms", "604800000", "Age at which a segment is closed even if it is not full.").bound(atLeast(1)).from("log.roll.ms").fromIn(Hours, "log.roll.hours"),
-		boolKey("unclean.leader.election.enable", "false", "Whether a replica that is not in sync may become leader as a last resort.").from("unclean.leader.election.enable"),
+		boolKey("unclean.leader.election.enable", "false", "Whether a replica that is not in sync may become leader as a last resort.").from("unclean.leader.election.enable").noEffect(noReplication),
 		stringKey("write.caching", "auto", "Whether a write is acknowledged from the page cache (true), after its flush (false), or after its flush only while one replica holds it (auto).").bound(oneOf("auto", "true", "false")).from("log.write.caching").own(),
 	}
 }

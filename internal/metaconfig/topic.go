@@ -39,9 +39,8 @@ type Topic struct {
 	Compression      Codec // compression.type
 	CompressionLevel int32 // level of Compression; 0 where the codec has none
 
-	MinInsyncReplicas     int32        // min.insync.replicas
-	UncleanLeaderElection bool         // unclean.leader.election.enable
-	WriteCaching          WriteCaching // write.caching
+	MinInsyncReplicas int32        // min.insync.replicas
+	WriteCaching      WriteCaching // write.caching
 }
 
 // TimestampType is whose timestamps records carry, numbered as in a batch's attributes.
@@ -137,7 +136,6 @@ func (r *Resolver) resolveTopic(overrides map[string]configdef.Value) Topic {
 		TimestampAfterMaxMs:    number("message.timestamp.after.max.ms"),
 		Compression:            codecs[value("compression.type").Text()],
 		MinInsyncReplicas:      int32(number("min.insync.replicas")),
-		UncleanLeaderElection:  value("unclean.leader.election.enable").Bool(),
 		WriteCaching:           writeCachings[value("write.caching").Text()],
 	}
 	if value("message.timestamp.type").Text() == "LogAppendTime" {
