@@ -64,9 +64,13 @@ func (l *Listener) tryAccept() (net.Conn, <-chan struct{}, error) {
 
 // Dial connects. It does not wait for Accept, but for room in the backlog. It returns
 // syscall.ECONNREFUSED after Close, or the error of ctx.
-func (l *Listener) Dial(ctx context.Context) (net.Conn, error) {
+func (l *Listener) Dial(ctx context.Context) (net.Conn, error) { return l.DialFrom(ctx, "") }
+
+// DialFrom is Dial for a client that has an address of its own. Others look like one on loopback, with a
+// port that tells connections apart in logs.
+func (l *Listener) DialFrom(ctx context.Context, client Addr) (net.Conn, error) {
 	for {
-		conn, room, err := l.tryDial(ctx)
+		conn, room, err := l.tryDial(ctx, client)
 		if conn != nil || err != nil {
 			return conn, err
 		}
@@ -77,7 +81,7 @@ func (l *Listener) Dial(ctx context.Context) (net.Conn, error) {
 	}
 }
 
-func (l *Listener) tryDial(ctx context.Context) (net.Conn, <-chan struct{}, error) {
+func (l *Listener) tryDial(ctx context.Context, from Addr) (net.Conn, <-chan struct{}, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
@@ -88,9 +92,11 @@ func (l *Listener) tryDial(ctx context.Context) (net.Conn, <-chan struct{}, erro
 	case len(l.mu.queue) >= backlog:
 		return nil, l.mu.dials.waitLocked(), nil
 	}
-	// The client's end looks like one on loopback, with a port that tells connections apart in logs.
 	l.mu.dialled++
-	client, server := Pipe(Addr("127.0.0.1:"+strconv.Itoa(l.mu.dialled)), l.addr)
+	if from == "" {
+		from = Addr("127.0.0.1:" + strconv.Itoa(l.mu.dialled))
+	}
+	client, server := Pipe(from, l.addr)
 	l.mu.queue = append(l.mu.queue, server)
 	l.mu.accepts.wakeLocked()
 	return client, nil, nil
@@ -162,13 +168,18 @@ func (n *Network) Listen(address string) (*Listener, error) {
 // DialContext connects to the listener of an address, whatever the first argument says; it has the shape
 // that clients take for a dialer. It returns syscall.ECONNREFUSED where no one listens.
 func (n *Network) DialContext(ctx context.Context, _, address string) (net.Conn, error) {
+	return n.DialFrom(ctx, "", address)
+}
+
+// DialFrom is DialContext for a client with an address of its own.
+func (n *Network) DialFrom(ctx context.Context, client Addr, address string) (net.Conn, error) {
 	n.mu.Lock()
 	l := n.mu.listeners[Addr(address)]
 	n.mu.Unlock()
 	if l == nil {
 		return nil, dialError(Addr(address), syscall.ECONNREFUSED)
 	}
-	return l.Dial(ctx)
+	return l.DialFrom(ctx, client)
 }
 
 func (n *Network) remove(addr Addr) {

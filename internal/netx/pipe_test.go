@@ -417,6 +417,13 @@ func TestNetwork(t *testing.T) {
 			t.Errorf("read %q, %v", buf, err)
 		}
 
+		if _, err := n.DialFrom(ctx, "10.0.0.1:7", "broker-1:9092"); err != nil {
+			t.Fatal(err)
+		}
+		if stranger, err := l.Accept(); err != nil || stranger.RemoteAddr().String() != "10.0.0.1:7" {
+			t.Errorf("a client with an address of its own: %v, %v", stranger.RemoteAddr(), err)
+		}
+
 		// The backlog is bounded; a dial waits for room as long as its context lets it.
 		for {
 			short, cancel := context.WithTimeout(ctx, time.Second)

@@ -280,6 +280,34 @@ func TestLeadershipLost_AnswersWhoWaits(t *testing.T) {
 	}
 }
 
+// A topic's and a broker's own settings, and the default of all brokers, reach the partitions that are open.
+func TestReconfigure_MinInsyncReplicas(t *testing.T) {
+	for _, resource := range []metadata.ConfigRecord{
+		{ResourceType: metadata.TopicResource, ResourceName: "t", Key: "min.insync.replicas"},
+		{ResourceType: metadata.BrokerResource, ResourceName: "1", Key: "min.insync.replicas"},
+		{ResourceType: metadata.BrokerResource, Key: "min.insync.replicas"},
+	} {
+		b := newBroker(t, vfs.NewMem(1), partition.CachingOn)
+		b.createTopic(0)
+		second := metadata.NewPartitionChange(topicID, 0)
+		second.Replicas, second.Directories = []model.BrokerID{1, 2}, []model.UUID{{}, {}}
+		b.apply(second)
+		r := b.replica()
+		if result := b.produce(r, replica.AcksAll, batch(t, "one of two is enough")); result.Err != nil {
+			t.Fatal(result.Err)
+		}
+		changed := *b.config
+		changed.MinISR = 2
+		b.config = &changed
+		value := "2"
+		resource.Value = &value
+		b.apply(&resource)
+		if result := b.produce(r, replica.AcksAll, batch(t, "both are asked for")); !errors.Is(result.Err, kafkaerr.NotEnoughReplicas) {
+			t.Errorf("%+v: a write with one of two replicas in sync got %+v", resource, result)
+		}
+	}
+}
+
 // After a kill the high watermark begins at its checkpoint, below what consumers saw; the end that they
 // are told must not go back with it (KIP-207).
 func TestListOffset_WaitsForTheEpochsStart(t *testing.T) {

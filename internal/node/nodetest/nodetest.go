@@ -28,6 +28,8 @@ type Options struct {
 	Set    []string // key=value, as on the command line
 	Logger *slog.Logger
 	Wall   func() time.Time
+	// Registry takes the node's metrics; nil: a new one.
+	Registry *prometheus.Registry
 }
 
 // Node is a running node.
@@ -62,6 +64,9 @@ func TryStart(t testing.TB, opts Options) (*Node, error) {
 	if opts.Wall == nil {
 		opts.Wall = time.Now
 	}
+	if opts.Registry == nil {
+		opts.Registry = prometheus.NewRegistry()
+	}
 	static, err := config.Load(config.Sources{
 		Defaults: map[string]string{"log.dir": "/data", "listeners": "PLAINTEXT://" + Addr}, Set: opts.Set,
 	}, nil)
@@ -70,7 +75,7 @@ func TryStart(t testing.TB, opts Options) (*Node, error) {
 	}
 	n := &Node{t: t, network: netx.NewNetwork(), done: make(chan struct{})}
 	n.node, err = node.New(static, node.Deps{
-		FS: opts.FS, Logger: opts.Logger, Registerer: prometheus.NewRegistry(), Wall: opts.Wall,
+		FS: opts.FS, Logger: opts.Logger, Registerer: opts.Registry, Wall: opts.Wall,
 		Listen: func(_, address string) (net.Listener, error) { return n.network.Listen(address) },
 	})
 	if err != nil {
@@ -101,6 +106,11 @@ func (n *Node) Stop() error {
 // Dial connects to the node.
 func (n *Node) Dial(ctx context.Context) (net.Conn, error) {
 	return n.network.DialContext(ctx, "tcp", Addr)
+}
+
+// DialFrom connects to the node as a peer at address, host:port, that is not on the node's machine.
+func (n *Node) DialFrom(ctx context.Context, address string) (net.Conn, error) {
+	return n.network.DialFrom(ctx, netx.Addr(address), Addr)
 }
 
 // Client returns a franz-go client of the node, closed when the test ends.
