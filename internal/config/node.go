@@ -54,7 +54,7 @@ type Topics struct {
 type Limits struct {
 	SocketRequestMaxBytes int32         // socket.request.max.bytes
 	QueuedMaxRequestBytes int64         // queued.max.request.bytes; -1 is a quarter of the memory limit
-	ConnectionsMaxIdle    time.Duration // connections.max.idle.ms; 0 is for ever
+	ConnectionsMaxIdle    time.Duration // connections.max.idle.ms; negative is for ever
 	SendBufferBytes       int32         // socket.send.buffer.bytes; -1 leaves it to the kernel
 	ReceiveBufferBytes    int32         // socket.receive.buffer.bytes; -1 leaves it to the kernel
 	FetchMaxBytes         int32         // fetch.max.bytes
@@ -116,7 +116,7 @@ func (s *Static) buildNode(faults *Faults) Node {
 		Limits: Limits{
 			SocketRequestMaxBytes: s.int32("socket.request.max.bytes"),
 			QueuedMaxRequestBytes: max(s.value("queued.max.request.bytes").Int(), -1),
-			ConnectionsMaxIdle:    max(s.ms("connections.max.idle.ms"), 0),
+			ConnectionsMaxIdle:    s.ms("connections.max.idle.ms"),
 			SendBufferBytes:       max(s.int32("socket.send.buffer.bytes"), -1),
 			ReceiveBufferBytes:    max(s.int32("socket.receive.buffer.bytes"), -1),
 			FetchMaxBytes:         s.int32("fetch.max.bytes"),

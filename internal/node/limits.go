@@ -3,6 +3,7 @@ package node
 import (
 	"math"
 	"runtime/debug"
+	"time"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
 
@@ -15,15 +16,21 @@ func (n *Node) serverConfig() server.Config {
 	c := server.Config{
 		SocketRequestMaxBytes: int(limits.SocketRequestMaxBytes),
 		QueuedMaxRequestBytes: limits.QueuedMaxRequestBytes,
-		ConnectionsMaxIdle:    limits.ConnectionsMaxIdle,
+		ConnectionsMaxIdle:    max(limits.ConnectionsMaxIdle, time.Millisecond),
 		SendBuffer:            int(limits.SendBufferBytes),
 		RecvBuffer:            int(limits.ReceiveBufferBytes),
+	}
+	if limits.ConnectionsMaxIdle < 0 || limits.ConnectionsMaxIdle > forever {
+		c.ConnectionsMaxIdle = forever
 	}
 	if c.QueuedMaxRequestBytes < 0 {
 		c.QueuedMaxRequestBytes = max(memoryLimit()/4, int64(c.SocketRequestMaxBytes))
 	}
 	return c
 }
+
+// forever is longer than a process lives, and can be added to its clock.
+const forever = 100 * 365 * 24 * time.Hour
 
 // memoryLimit is what this process may use: GOMEMLIMIT, else the cgroup's limit, else the machine's memory.
 func memoryLimit() int64 {
