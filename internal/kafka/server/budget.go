@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -9,9 +10,9 @@ import (
 	"github.com/walser-io/walser/internal/xsync"
 )
 
-// budget bounds the bytes of all buffers that hold request bytes, over all connections. Large buffers
-// may use all of it but the reserve; small ones (64 KiB and less) may use everything, so frames of
-// ordinary size are served while large ones wait.
+// budget bounds the bytes of all buffers that hold request bytes, over all connections. Large frames may
+// use all of it but the reserve; small ones (64 KiB and less) may use everything, so that frames of ordinary
+// size are served while large ones wait.
 type budget struct {
 	total   int64
 	reserve int64
@@ -22,9 +23,14 @@ type budget struct {
 
 	mu struct {
 		xsync.Mutex
-		small, large []*budgetWaiter // in order of arrival
-		lastShed     time.Time
+		small, large budgetQueue
 	}
+}
+
+// budgetQueue is who waits for one kind of bytes, in order of arrival.
+type budgetQueue struct {
+	waiters  []*budgetWaiter
+	lastShed time.Time
 }
 
 // budgetWaiter is one reader that waits for bytes. granted is closed once they have been charged to it.
@@ -43,7 +49,7 @@ func (b *budget) tryCharge(n int64, large bool) bool {
 	if b.waiting.Load() > 0 {
 		b.mu.Lock()
 		defer b.mu.Unlock()
-		if len(*b.queueLocked(large)) > 0 {
+		if len(b.queueLocked(large).waiters) > 0 {
 			return false
 		}
 	}
@@ -66,14 +72,14 @@ func (b *budget) take(n int64, large bool) bool {
 	return true
 }
 
-// charge takes n bytes, waiting for them. After each patience it calls shed, which is to close a
-// connection that holds much and sends little; shed calls of several waiters are one patience apart.
+// charge takes n bytes, waiting for them. After each patience it calls shed, which is to close connections
+// that hold much and send little; shed calls of several waiters of a kind are one patience apart.
 // It returns ctx's cause when ctx ends first.
 func (b *budget) charge(ctx context.Context, n int64, large bool, patience time.Duration, shed func()) error {
 	w := &budgetWaiter{n: n, granted: make(chan struct{})}
 	b.mu.Lock()
 	queue := b.queueLocked(large)
-	*queue = append(*queue, w)
+	queue.waiters = append(queue.waiters, w)
 	b.waiting.Add(1)
 	b.grantLocked() // what was discharged between the caller's try and the registration
 	b.mu.Unlock()
@@ -88,7 +94,7 @@ func (b *budget) charge(ctx context.Context, n int64, large bool, patience time.
 			b.leave(w, large)
 			return context.Cause(ctx)
 		case <-timer.C:
-			if b.mayShed(patience) {
+			if b.mayShed(large, patience) {
 				shed()
 			}
 			timer.Reset(patience)
@@ -110,15 +116,15 @@ func (b *budget) discharge(n int64, large bool) {
 	}
 }
 
-// mayShed says whether a patience has passed since it last said so.
-func (b *budget) mayShed(patience time.Duration) bool {
+// mayShed says whether a patience has passed since it last said so for this kind of bytes.
+func (b *budget) mayShed(large bool, patience time.Duration) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	now := time.Now()
-	if now.Sub(b.mu.lastShed) < patience {
+	queue, now := b.queueLocked(large), time.Now()
+	if now.Sub(queue.lastShed) < patience {
 		return false
 	}
-	b.mu.lastShed = now
+	queue.lastShed = now
 	return true
 }
 
@@ -126,9 +132,9 @@ func (b *budget) mayShed(patience time.Duration) bool {
 func (b *budget) leave(w *budgetWaiter, large bool) {
 	b.mu.Lock()
 	queue := b.queueLocked(large)
-	for i, other := range *queue {
+	for i, other := range queue.waiters {
 		if other == w {
-			*queue = append((*queue)[:i], (*queue)[i+1:]...)
+			queue.waiters = slices.Delete(queue.waiters, i, i+1)
 			b.waiting.Add(-1)
 			b.grantLocked() // the one behind it may need less
 			b.mu.Unlock()
@@ -143,16 +149,16 @@ func (b *budget) leave(w *budgetWaiter, large bool) {
 func (b *budget) grantLocked() {
 	for _, large := range [...]bool{false, true} {
 		queue := b.queueLocked(large)
-		for len(*queue) > 0 && b.take((*queue)[0].n, large) {
-			close((*queue)[0].granted)
-			(*queue)[0] = nil
-			*queue = (*queue)[1:]
+		for len(queue.waiters) > 0 && b.take(queue.waiters[0].n, large) {
+			close(queue.waiters[0].granted)
+			queue.waiters[0] = nil
+			queue.waiters = queue.waiters[1:]
 			b.waiting.Add(-1)
 		}
 	}
 }
 
-func (b *budget) queueLocked(large bool) *[]*budgetWaiter {
+func (b *budget) queueLocked(large bool) *budgetQueue {
 	if large {
 		return &b.mu.large
 	}

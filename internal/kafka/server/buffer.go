@@ -67,6 +67,7 @@ func classWithin(n int) int {
 type buffer struct {
 	b     []byte
 	class int
+	large bool // charged as a part of a large frame, whatever its own size
 	refs  atomic.Int32
 	pool  *bufferPool
 }
@@ -97,27 +98,28 @@ type bufferPool struct {
 // newBufferPool returns empty free lists that charge to the budget.
 func newBufferPool(budget *budget) *bufferPool { return &bufferPool{budget: budget} }
 
-// tryGet returns a buffer with one reference, or nil when the budget is out.
-func (p *bufferPool) tryGet(class int) *buffer {
-	if !p.budget.tryCharge(int64(classSize(class)), class >= firstLarge) {
+// tryGet returns a buffer with one reference for a frame of that kind, or nil when the budget is out.
+func (p *bufferPool) tryGet(class int, large bool) *buffer {
+	if !p.budget.tryCharge(int64(classSize(class)), large) {
 		return nil
 	}
-	return p.charged(class)
+	return p.charged(class, large)
 }
 
 // charged returns a buffer with one reference whose bytes the caller has charged.
-func (p *bufferPool) charged(class int) *buffer {
+func (p *bufferPool) charged(class int, large bool) *buffer {
 	b, _ := p.free[class].Get().(*buffer)
 	if b == nil {
 		b = &buffer{b: make([]byte, classSize(class)), class: class, pool: p}
 	}
+	b.large = large
 	b.refs.Store(1)
 	return b
 }
 
 func (p *bufferPool) put(b *buffer) {
 	invariants.Mangle(b.b)
-	class := b.class
+	class, large := b.class, b.large
 	p.free[class].Put(b)
-	p.budget.discharge(int64(classSize(class)), class >= firstLarge)
+	p.budget.discharge(int64(classSize(class)), large)
 }

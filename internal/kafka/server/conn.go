@@ -72,6 +72,7 @@ type Conn struct {
 	frameSince atomic.Int64 // since when the reader has held a part of a frame
 	frameHave  atomic.Int64 // bytes of that part
 	frameCap   atomic.Int64 // bytes of the buffer it lies in
+	frameLarge atomic.Bool  // whether these are charged as a large frame's
 	frameHeld  atomic.Int64 // since when the budget has kept the reader from reading on
 	writeSince atomic.Int64
 	writeBytes atomic.Int64
@@ -312,18 +313,30 @@ func closeNow(conn net.Conn) {
 	conn.Close()
 }
 
-// holding returns what the connection's incomplete frame has of the budget's large share, the bytes per
-// second at which it has come so far, and whether it is the budget that keeps it waiting. The time that it
-// was kept waiting does not count.
-func (c *Conn) holding(now time.Duration) (large int64, rate float64, waits bool) {
+// holding is what a connection's incomplete frame has of the budget. The time that the budget kept it
+// waiting does not count.
+type holding struct {
+	conn  *Conn
+	bytes int64
+	large bool          // charged as a large frame's
+	age   time.Duration // of its first byte
+	rate  float64       // in bytes per second, so far
+	waits bool          // for more of the budget
+}
+
+// holding returns what the connection's incomplete frame holds, false if it has none.
+func (c *Conn) holding(now time.Duration) (holding, bool) {
 	since := time.Duration(c.frameSince.Load())
-	if large = c.frameCap.Load(); since == 0 || large < int64(classSize(firstLarge)) {
-		return 0, 0, false
+	if since == 0 {
+		return holding{}, false
 	}
+	h := holding{conn: c, bytes: c.frameCap.Load(), large: c.frameLarge.Load()}
 	if held := time.Duration(c.frameHeld.Load()); held != 0 {
-		now, waits = held, true
+		now, h.waits = held, true
 	}
-	return large, float64(c.frameHave.Load()) / max(now-since, time.Millisecond).Seconds(), waits
+	h.age = max(now-since, time.Millisecond)
+	h.rate = float64(c.frameHave.Load()) / h.age.Seconds()
+	return h, true
 }
 
 // handshake makes the TLS handshake of a connection that has one.

@@ -55,10 +55,14 @@ func (rd *reader) close() {
 	}
 }
 
+// isLarge says whether the frame that is being read is known to be a large one. Its bytes are charged as
+// such from then on, in a buffer of whatever size: the share of the small ones is not for it.
+func (rd *reader) isLarge() bool { return rd.need > classSize(chunkClass) }
+
 // space returns where to read to. A large frame gets a buffer of its own, so that nothing small that
 // follows it pins it.
 func (rd *reader) space() []byte {
-	if rd.need > classSize(chunkClass) {
+	if rd.isLarge() {
 		return rd.buf.b[rd.w:min(rd.r+rd.need, len(rd.buf.b))]
 	}
 	return rd.buf.b[rd.w:]
@@ -264,24 +268,33 @@ func (c *Conn) fill() error {
 	if err := c.makeRoom(); err != nil {
 		return err
 	}
-	rd := &c.rd
-	if have := rd.w - rd.r; have > 0 {
-		c.frameHave.Store(int64(rd.streamed + have))
-		c.frameCap.Store(int64(len(rd.buf.b)))
-		if c.frameSince.Load() == 0 {
-			now := c.srv.now()
-			c.frameSince.Store(int64(now))
-			c.checkWithin(now, c.srv.cfg.HeaderTimeout)
-		}
-	}
+	c.noteFrame()
 	n, err := c.read()
 	if err != nil {
 		return err
 	}
+	rd := &c.rd
 	rd.w += n
 	rd.adapt(n)
 	c.srv.metrics.requestBytes.Add(float64(n))
 	return nil
+}
+
+// noteFrame tells the deadlines, and those who look for memory, what there is of an incomplete frame.
+func (c *Conn) noteFrame() {
+	rd := &c.rd
+	have := rd.w - rd.r
+	if have == 0 {
+		return
+	}
+	c.frameHave.Store(int64(rd.streamed + have))
+	c.frameCap.Store(int64(len(rd.buf.b)))
+	c.frameLarge.Store(rd.buf.large)
+	if c.frameSince.Load() == 0 {
+		now := c.srv.now()
+		c.frameSince.Store(int64(now))
+		c.checkWithin(now, c.srv.cfg.HeaderTimeout)
+	}
 }
 
 // adapt chooses the class to read into next: larger when a read filled what was offered, smaller when
@@ -301,7 +314,7 @@ func (rd *reader) adapt(n int) {
 }
 
 // makeRoom sees to it that the incomplete frame fits its buffer, or that the buffer has space and is not
-// much larger than what has arrived.
+// much larger than what has arrived; and that a frame that turned out to be large is charged as one.
 func (c *Conn) makeRoom() error {
 	rd := &c.rd
 	if rd.buf == nil {
@@ -314,11 +327,11 @@ func (c *Conn) makeRoom() error {
 		return nil
 	case rd.r+rd.need <= len(rd.buf.b):
 		return nil // it fits
-	case rd.r == 0 && rd.w < len(rd.buf.b):
-		return nil // it is a large one, and this buffer is not full yet
+	case rd.r == 0 && rd.w < len(rd.buf.b) && rd.buf.large == rd.isLarge():
+		return nil // this buffer is not full yet
 	}
 	class := max(rd.class, min(classFor(rd.need), classWithin(growth*have)))
-	if class <= rd.buf.class && !rd.buf.shared() {
+	if class <= rd.buf.class && rd.buf.large == rd.isLarge() && !rd.buf.shared() {
 		copy(rd.buf.b, rd.buf.b[rd.r:rd.w])
 		rd.r, rd.w = 0, have
 		return nil
@@ -348,7 +361,7 @@ func (c *Conn) shrink() {
 		return
 	}
 	if class := classFor(2 * have); class+1 < rd.buf.class {
-		if smaller := c.srv.buffers.tryGet(class); smaller != nil {
+		if smaller := c.srv.buffers.tryGet(class, rd.isLarge()); smaller != nil {
 			rd.moveTo(smaller)
 		}
 	}
@@ -409,7 +422,7 @@ func (c *Conn) readPlain() (int, error) {
 func (c *Conn) readPolled(fd uintptr) (done bool) {
 	rd := &c.rd
 	if rd.buf == nil {
-		if rd.buf = c.srv.buffers.tryGet(rd.class); rd.buf == nil {
+		if rd.buf = c.srv.buffers.tryGet(rd.class, false); rd.buf == nil {
 			rd.broke = true
 			return true
 		}
@@ -433,15 +446,21 @@ func (c *Conn) readPolled(fd uintptr) (done bool) {
 // acquire returns a buffer of the class, waiting for the budget if it is out. While it waits, the clock
 // of the incomplete frame stands still: it is the server that keeps the peer waiting.
 func (c *Conn) acquire(class int) (*buffer, error) {
-	if buf := c.srv.buffers.tryGet(class); buf != nil {
+	large := c.rd.isLarge()
+	if buf := c.srv.buffers.tryGet(class, large); buf != nil {
 		return buf, nil
 	}
+	patience, shed := stallPatience, c.srv.shedStalled
+	if large {
+		patience, shed = shedPatience, c.srv.shedSlowest
+	}
+	c.noteFrame()
 	began := c.srv.now()
 	c.frameHeld.Store(int64(began))
 	ctx, cancel := context.WithTimeoutCause(c.ctx, c.srv.cfg.HeaderTimeout, errBudget)
 	defer cancel()
 	c.srv.metrics.budgetWaits.Inc()
-	err := c.srv.budget.charge(ctx, int64(classSize(class)), class >= firstLarge, shedPatience, c.srv.shedSlowest)
+	err := c.srv.budget.charge(ctx, int64(classSize(class)), large, patience, shed)
 	if since := c.frameSince.Load(); since != 0 {
 		c.frameSince.Store(since + int64(c.srv.now()-began))
 	}
@@ -449,8 +468,12 @@ func (c *Conn) acquire(class int) (*buffer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.srv.buffers.charged(class), nil
+	return c.srv.buffers.charged(class, large), nil
 }
 
-// shedPatience is how long readers wait for the budget before a slow holder is closed for them.
-const shedPatience = 100 * time.Millisecond
+// How long readers wait for the budget before holders are closed for them: for a large frame, which may
+// wait its turn, and for a small one, which must not.
+const (
+	shedPatience  = 100 * time.Millisecond
+	stallPatience = time.Millisecond
+)

@@ -503,3 +503,41 @@ func TestServer_BudgetShedsTheSlowestLargeHolder(t *testing.T) {
 		c.conn.Close()
 	}
 }
+
+// Large frames of which only the first bytes come leave the reserve alone, although each of their buffers
+// is a small one; and the bytes of small frames that do not come to their end go to frames that do.
+func TestServer_StalledFramesDoNotStarveSmallOnes(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		frame []byte
+		most  float64 // that stalled frames may hold
+	}{
+		{"large", produce(1, 1, 1<<20), 3<<20 + 100*4<<10}, // and a first read, when nobody knows that it is large
+		{"small", produce(1, 1, 64<<10-100), 4 << 20},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := start(t, echo(), server.Config{QueuedMaxRequestBytes: 4 << 20})
+				const peers = 100 // who would hold 6 MiB
+				for range peers {
+					c, _ := n.pipe(t)
+					go func() { _, _ = c.conn.Write(test.frame[:60_000]) }() // fails where it is closed
+				}
+				synctest.Wait()
+				time.Sleep(300 * time.Millisecond) // they have stalled
+				if held := n.metric(t, "walser_kafka_request_memory_bytes"); held > test.most {
+					t.Errorf("they hold %.0f bytes, want at most %.0f", held, test.most)
+				}
+				began := time.Now()
+				small, _ := n.pipe(t)
+				for id := range int32(100) {
+					small.send(heartbeat(id, "g"))
+					small.expect(id)
+				}
+				if took := time.Since(began); took > 10*time.Millisecond {
+					t.Errorf("100 heartbeats took %v", took)
+				}
+			})
+		})
+	}
+}

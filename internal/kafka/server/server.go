@@ -1,11 +1,14 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -372,31 +375,64 @@ func (s *Server) connections() []*Conn {
 // the budget itself is closed only if nothing but such frames holds the budget: they then wait for one
 // another, where otherwise a complete frame will be served and free its bytes.
 func (s *Server) shedSlowest() {
-	var flowing, waiting struct {
-		slowest *Conn
-		rate    float64
-	}
+	var flowing, waiting *holding
 	var incomplete int64
-	now := s.now()
-	for _, c := range s.connections() {
-		large, rate, waits := c.holding(now)
-		if large == 0 {
+	for h := range s.holdings() {
+		if !h.large {
 			continue
 		}
-		incomplete += large
-		kind := &flowing
-		if waits {
-			kind = &waiting
+		incomplete += h.bytes
+		slowest := &flowing
+		if h.waits {
+			slowest = &waiting
 		}
-		if kind.slowest == nil || rate < kind.rate {
-			kind.slowest, kind.rate = c, rate
+		if *slowest == nil || h.rate < (*slowest).rate {
+			*slowest = &h
 		}
 	}
 	switch {
-	case flowing.slowest != nil:
-		flowing.slowest.kill(errShed)
-	case waiting.slowest != nil && incomplete >= s.budget.large.Load():
-		waiting.slowest.kill(errShed)
+	case flowing != nil:
+		flowing.conn.kill(errShed)
+	case waiting != nil && incomplete >= s.budget.large.Load():
+		waiting.conn.kill(errShed)
+	}
+}
+
+// shedStalled closes connections that hold bytes of a frame of any size that should long be complete, the
+// slowest first, until shedShare of the budget is free. It is for small frames, whose bytes run out only
+// where very many peers send the first part of a frame and not the rest: one at a time, as large ones are
+// closed, would not keep up with those that come back.
+func (s *Server) shedStalled() {
+	var stalled []holding
+	for h := range s.holdings() {
+		if h.age >= stalledAfter {
+			stalled = append(stalled, h)
+		}
+	}
+	slices.SortFunc(stalled, func(a, b holding) int { return cmp.Compare(a.rate, b.rate) })
+	for free := int64(0); len(stalled) > 0 && free < s.budget.total/shedShare; stalled = stalled[1:] {
+		free += stalled[0].bytes
+		stalled[0].conn.kill(errShed)
+	}
+}
+
+const (
+	// stalledAfter is the age at which a small frame that is not complete may be given up for others, if memory
+	// is out: a network that takes longer for 64 KiB is not one that thousands of honest clients share.
+	stalledAfter = 250 * time.Millisecond
+	// shedShare is the part of the budget that shedStalled frees at a time.
+	shedShare = 64
+)
+
+// holdings yields what incomplete frames hold.
+func (s *Server) holdings() iter.Seq[holding] {
+	return func(yield func(holding) bool) {
+		now := s.now()
+		for _, c := range s.connections() {
+			if h, ok := c.holding(now); ok && !yield(h) {
+				return
+			}
+		}
 	}
 }
 
