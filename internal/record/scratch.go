@@ -3,11 +3,14 @@ package record
 import (
 	"errors"
 	"fmt"
+	"math"
 )
 
 var (
 	// ErrTooLarge says that a batch, a record or what its compression demands is beyond a limit.
 	ErrTooLarge = errors.New("too large")
+	// errOverLimits says that it is a limit of the Scratch, where another one might do.
+	errOverLimits = fmt.Errorf("%w for the memory it may take", ErrTooLarge)
 	// ErrUnknownCodec says that a batch names a codec that does not exist.
 	ErrUnknownCodec = errors.New("unknown codec")
 )
@@ -21,11 +24,20 @@ type Limits struct {
 	MaxBlockBytes int
 	// MaxWindowBytes is the largest zstd window. Default 32 MiB; zstd's levels up to 19 need at most 8 MiB.
 	MaxWindowBytes int
+	// MaxInflatedBytes bounds what the records of one batch may inflate to in all. Default: nothing does, since memory does not follow it.
+	MaxInflatedBytes int64
 }
 
 func (l Limits) maxRecordBytes() int { return orDefault(l.MaxRecordBytes, 64<<20) }
 func (l Limits) maxBlockBytes() int  { return orDefault(l.MaxBlockBytes, 32<<20) }
 func (l Limits) maxWindowBytes() int { return orDefault(l.MaxWindowBytes, 32<<20) }
+
+func (l Limits) maxInflatedBytes() int64 {
+	if l.MaxInflatedBytes > 0 {
+		return l.MaxInflatedBytes
+	}
+	return math.MaxInt64
+}
 
 func orDefault(v, byDefault int) int {
 	if v > 0 {

@@ -49,7 +49,7 @@ func (z *snappyReader) Read(p []byte) (int, error) {
 			// A copy makes at most 64 bytes out of 3: what announces more is a lie, found before memory is taken for it.
 			return 0, fmt.Errorf("snappy block of %d bytes announces %d", len(packed), size)
 		case size > z.maxBlock:
-			return 0, fmt.Errorf("%w: snappy block of %d bytes, the limit is %d", ErrTooLarge, size, z.maxBlock)
+			return 0, fmt.Errorf("%w: snappy block of %d bytes, the limit is %d", errOverLimits, size, z.maxBlock)
 		}
 		direct := len(p) >= size
 		dst := p

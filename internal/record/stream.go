@@ -24,15 +24,16 @@ var errTruncated = fmt.Errorf("%w: the compressed records end inside a record", 
 // stream is the inflated records of one compressed batch, seen through a window. Memory follows what was really inflated,
 // never what a length field announces.
 type stream struct {
-	src       io.Reader
-	win       []byte
-	r, w      int // win[r:w] is inflated and not yet consumed
-	err       error
-	eof       bool
-	inflated  int64
-	nextYield int64
-	yield     func()
-	maxRecord int
+	src         io.Reader
+	win         []byte
+	r, w        int // win[r:w] is inflated and not yet consumed
+	err         error
+	eof         bool
+	inflated    int64
+	nextYield   int64
+	yield       func()
+	maxRecord   int
+	maxInflated int64
 
 	in     bytes.Reader
 	gzip   *gzip.Reader
@@ -52,7 +53,7 @@ func (st *stream) open(b Batch, limits Limits, yield func()) error {
 	}
 	st.r, st.w, st.err, st.eof = 0, 0, nil, false
 	st.inflated, st.nextYield, st.yield = 0, yieldBytes, yield
-	st.maxRecord = limits.maxRecordBytes()
+	st.maxRecord, st.maxInflated = limits.maxRecordBytes(), limits.maxInflatedBytes()
 	packed := b.RecordBytes()
 	st.in.Reset(packed)
 	switch b.Codec() {
@@ -104,7 +105,7 @@ func (st *stream) fail(err error) error {
 	case errors.Is(err, ErrTooLarge):
 		st.err = err
 	case errors.Is(err, zstd.ErrWindowSizeExceeded), errors.Is(err, zstd.ErrDecoderSizeExceeded):
-		st.err = fmt.Errorf("%w: %w", ErrTooLarge, err)
+		st.err = fmt.Errorf("%w: %w", errOverLimits, err)
 	default:
 		st.err = fmt.Errorf("%w: inflate records: %w", ErrCorrupt, err)
 	}
@@ -126,7 +127,10 @@ func (st *stream) fill() bool {
 	for range 100 {
 		n, err := st.src.Read(st.win[st.w:])
 		st.w += n
-		st.inflated += int64(n)
+		if st.inflated += int64(n); st.inflated > st.maxInflated {
+			_ = st.fail(fmt.Errorf("%w: records of more than %d bytes", errOverLimits, st.maxInflated))
+			return false
+		}
 		if st.inflated >= st.nextYield {
 			st.nextYield = st.inflated + yieldBytes
 			if st.yield != nil {
@@ -156,7 +160,7 @@ func (st *stream) nextRecord() ([]byte, error) {
 		case pos == varintOverlong, pos > 0 && size < 0:
 			return nil, fmt.Errorf("%w: %s", ErrCorrupt, faultLength)
 		case pos > 0 && int(size) > st.maxRecord:
-			return nil, fmt.Errorf("%w: record of %d bytes, the limit is %d", ErrTooLarge, size, st.maxRecord)
+			return nil, fmt.Errorf("%w: record of %d bytes, the limit is %d", errOverLimits, size, st.maxRecord)
 		case pos > 0 && int(size) <= st.w-st.r-pos:
 			start := st.r + pos
 			st.r = start + int(size)

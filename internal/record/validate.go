@@ -77,6 +77,8 @@ type Verdict struct {
 	InflatedBytes int64
 	// RecordErrors names the records because of which the batch was rejected, at most MaxRecordErrors.
 	RecordErrors []RecordError
+	// OverLimits says, beside an error, that the batch asked for more than the Scratch's limits allow: with a larger one it might pass.
+	OverLimits bool
 }
 
 // Validate decides whether a leader may append the one batch b that a client sent, following Kafka's LogValidator, and makes it ready but
@@ -102,7 +104,7 @@ func Validate(b Batch, rules Rules, s *Scratch) (Verdict, error) {
 	}
 	inflated, err := s.walkBatch(b, rules.Yield)
 	if err != nil {
-		return Verdict{}, refusal(err)
+		return Verdict{OverLimits: errors.Is(err, errOverLimits)}, refusal(err)
 	}
 	if w.errCount > 0 {
 		v := Verdict{RecordErrors: w.errs}
@@ -127,7 +129,7 @@ func Validate(b Batch, rules Rules, s *Scratch) (Verdict, error) {
 		return v, nil
 	}
 	if v.Batch, err = s.rebuild(b, target, &rules); err != nil {
-		return Verdict{}, refusal(err)
+		return Verdict{OverLimits: errors.Is(err, errOverLimits)}, refusal(err)
 	}
 	v.Rebuilt = true
 	return v, nil

@@ -24,6 +24,9 @@ type Append struct {
 	Acks    int16
 	Timeout time.Duration // how long AcksAll and flushed AcksLeader answers may wait
 	Entries []AppendEntry
+	// Abandoned says whether the producer has gone: work that has not begun is then not worth beginning.
+	// It may be nil, and is called from within Manager.Append only.
+	Abandoned func() bool
 	// Done is called once every entry has its result.
 	Done func(*Append)
 
@@ -140,9 +143,7 @@ func (r *Replica) append(e *AppendEntry, acks int16) (waits bool) {
 
 func (r *Replica) validateAndAppend(e *AppendEntry, leaderEpoch int32) (storage.Appended, record.Verdict, error) {
 	now := r.manager.wall().UnixMilli()
-	scratch := r.manager.takeScratch()
-	defer r.manager.giveScratch(scratch)
-	verdict, err := record.Validate(e.Batch, r.config.Load().rules(now), scratch)
+	verdict, err := r.manager.validator.validate(e.owner, e.Batch, r.config.Load().rules(now))
 	if err != nil {
 		return storage.Appended{}, verdict, err
 	}

@@ -15,7 +15,6 @@ import (
 	"github.com/walser-io/walser/internal/kafkaerr"
 	"github.com/walser-io/walser/internal/metadata"
 	"github.com/walser-io/walser/internal/model"
-	"github.com/walser-io/walser/internal/record"
 	"github.com/walser-io/walser/internal/storage"
 	"github.com/walser-io/walser/internal/xsync"
 )
@@ -35,7 +34,6 @@ type Deps struct {
 type Config struct {
 	Self            model.BrokerID
 	RecoveryWorkers int // logs recovered at the same time at start
-	Limits          record.Limits
 }
 
 // Manager owns the replicas of one broker.
@@ -49,8 +47,7 @@ type Manager struct {
 	metrics     *metrics
 	workers     int
 
-	scratches sync.Pool // of *record.Scratch
-
+	validator   *validator
 	onRecovered func(*Replica) // nil: nobody wants to know
 
 	strays         map[model.TopicPartition]struct{} // logs found at start that no replica has yet; for OnMetadata
@@ -82,7 +79,7 @@ func New(deps Deps, config Config) *Manager {
 		m.strays[tp] = struct{}{}
 	}
 	m.recoveryQueued = make(chan struct{}, 1)
-	m.scratches.New = func() any { return record.NewScratch(config.Limits) }
+	m.validator = newValidator()
 	m.mu.topics = map[string]*topicReplicas{}
 	m.mu.byID = map[model.TopicID]*topicReplicas{}
 	return m
@@ -92,9 +89,6 @@ func New(deps Deps, config Config) *Manager {
 // takes part as the metadata says: a leader among them leads from then on. fn runs on any goroutine. Call
 // this before the first image.
 func (m *Manager) OnRecovered(fn func(*Replica)) { m.onRecovered = fn }
-
-func (m *Manager) takeScratch() *record.Scratch  { return m.scratches.Get().(*record.Scratch) }
-func (m *Manager) giveScratch(s *record.Scratch) { m.scratches.Put(s) }
 
 // now is the clock of deadlines. Wall time is for records only.
 func (m *Manager) now() time.Time { return time.Now() }
