@@ -147,6 +147,27 @@ func TestFullDisk(t *testing.T) {
 	readAll(t, l, 500)
 }
 
+// A write that fails, and a cut that fails after it, are a disk that fails: the whole directory goes.
+func TestAppend_FailedWriteThatCannotBeCutBack(t *testing.T) {
+	var broken atomic.Bool
+	fsys := vfs.NewFaulty(vfs.NewMem(1), func(op vfs.Op) error {
+		if broken.Load() && strings.HasSuffix(op.Name, ".log") {
+			return syscall.EIO
+		}
+		return nil
+	})
+	m := openManager(t, fsys, "/a")
+	l := createLog(t, m, smallConfig())
+	appendOne(t, l, batchOf(t, nil, 1, "x"))
+	broken.Store(true)
+	if _, err := l.AppendAsLeader([]record.Batch{batchOf(t, nil, 1, "y")}, leaderAppend(1)); !errors.Is(err, storage.ErrOffline) {
+		t.Fatalf("the append: %v, want ErrOffline", err)
+	}
+	if err := l.Dir().Err(); !errors.Is(err, storage.ErrOffline) {
+		t.Fatalf("the directory: %v, want ErrOffline", err)
+	}
+}
+
 // A write that falls short and cannot be cut back leaves a file of unknown content: that log goes offline.
 func TestAppend_ShortWriteThatCannotBeCutBack(t *testing.T) {
 	var broken atomic.Bool

@@ -333,17 +333,19 @@ func (l *Log) fail(cause error) error {
 	return err
 }
 
-// diskError decides what an IO error means: a full disk is passed on as ErrNoSpace, a segment of unknown or
-// rotten content takes the log offline, and anything else the whole directory, as a disk that fails once is not
-// to be trusted with the rest.
+// diskError decides what an IO error means: a full disk is passed on as ErrNoSpace, a segment that is rotten or
+// could not be cut back on a full disk takes the log offline, and anything else the whole directory, as a disk
+// that fails once is not to be trusted with the rest.
 func (l *Log) diskError(err error) error {
-	if isNoSpace(err) && !errors.Is(err, segment.ErrDamaged) {
-		return fmt.Errorf("%w: %s: %w", ErrNoSpace, l.tp, err)
-	}
-	if errors.Is(err, segment.ErrDamaged) || errors.Is(err, segment.ErrCorrupt) {
+	switch {
+	case errors.Is(err, segment.ErrCorrupt):
 		return l.fail(err)
+	case !isNoSpace(err):
+		return l.dir.fail(err)
+	case errors.Is(err, segment.ErrDamaged):
+		return l.fail(err) // what fell short could not be cut off: the disk is well, this log is not
 	}
-	return l.dir.fail(err)
+	return fmt.Errorf("%w: %s: %w", ErrNoSpace, l.tp, err)
 }
 
 // checkInvariants panics in builds with the tag `invariants` where offsets are out of order.

@@ -48,9 +48,9 @@ type Segment struct {
 	// mu guards what an append moves. It is never held across IO.
 	mu struct {
 		xsync.Mutex
-		size      int64 // bytes of N.log that readers may see
-		next      int64 // offset after the last batch
-		damaged   bool
+		size      int64     // bytes of N.log that readers may see
+		next      int64     // offset after the last batch
+		damage    error     // why it takes no more; nil while it does
 		firstTime int64     // maximum timestamp of the first batch, -1 unknown
 		maxTime   TimeEntry // the largest timestamp and the batch that holds it
 		timeKnown bool      // maxTime is known; else it is read from N.timeindex when it is asked for
@@ -148,22 +148,23 @@ func (s *Segment) FirstTimestamp() int64 {
 
 // Append writes data, whole batches whose offsets are assigned, with one write and shows it to readers.
 // The error of a short write is returned after the file was cut back to what it was; ErrDamaged joins it
-// where that failed too. The caller holds the log's append lock and a handle of this segment.
+// where that failed too, and is returned from then on. The caller holds the log's append lock and a handle of this segment.
 func (s *Segment) Append(h *Handle, data []byte, indexIntervalBytes int32) error {
 	s.mu.Lock()
-	at, damaged := s.mu.size, s.mu.damaged
+	at, damage := s.mu.size, s.mu.damage
 	s.mu.Unlock()
-	if damaged {
-		return ErrDamaged
+	if damage != nil {
+		return damage
 	}
 	if _, err := h.File.WriteAt(data, at); err != nil {
+		err = fmt.Errorf("append %d bytes to segment %d: %w", len(data), s.base, err)
 		if cut := h.File.Truncate(at); cut != nil {
-			s.mu.Lock()
-			s.mu.damaged = true
-			s.mu.Unlock()
 			err = errors.Join(err, ErrDamaged, cut)
+			s.mu.Lock()
+			s.mu.damage = err
+			s.mu.Unlock()
 		}
-		return fmt.Errorf("append %d bytes to segment %d: %w", len(data), s.base, err)
+		return err
 	}
 	s.mu.Lock()
 	s.noteLocked(data, indexIntervalBytes)
