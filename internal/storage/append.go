@@ -144,6 +144,9 @@ const (
 )
 
 func (l *Log) append(in *appending) (Appended, error) {
+	if err := l.dir.refuseWhileLent(); err != nil {
+		return Appended{}, err
+	}
 	for {
 		seg, h, err := l.active()
 		if err != nil {

@@ -134,6 +134,7 @@ func (m *Manager) deleteDir(d *Dir, path string, tp model.TopicPartition, delay 
 // none. Manager.Run does this; only who does not run it calls this.
 func (m *Manager) RemoveDue(now time.Time) (next time.Time) {
 	due, next := m.deletes.take(now)
+	room := map[*Dir]bool{}
 	for _, x := range due {
 		if x.dir.Err() != nil {
 			continue
@@ -146,6 +147,12 @@ func (m *Manager) RemoveDue(now time.Time) (next time.Time) {
 		}
 		if err != nil {
 			x.dir.logger.Warn("deleted files not removed", "path", x.path, "err", err)
+		}
+		room[x.dir] = true
+	}
+	for d := range room {
+		if err := d.keepReserve(); err != nil {
+			d.fail(fmt.Errorf("set space aside: %w", err))
 		}
 	}
 	return next

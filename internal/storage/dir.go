@@ -43,6 +43,7 @@ type Dir struct {
 	// never before.
 	checkpointing chan struct{}
 	storedBoot    string // what bootFile holds; under checkpointing
+	reserve       reserve
 
 	mu struct {
 		xsync.Mutex

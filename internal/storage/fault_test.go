@@ -147,6 +147,46 @@ func TestFullDisk(t *testing.T) {
 	readAll(t, l, 500)
 }
 
+// On a disk without a free block retention makes room all the same, although no recovery point tells its
+// deletes from losses: it takes the space of the reserve, which is set aside again when there is room.
+func TestFullDisk_RetentionHasItsReserve(t *testing.T) {
+	mem := vfs.NewMem(1)
+	m := openManager(t, mem, "/a")
+	cfg := smallConfig()
+	l := createLog(t, m, cfg)
+	for round := range 3 {
+		for range 60 {
+			appendOne(t, l, batchOf(t, nil, 100, "some bytes to fill it"))
+		}
+		flush(t, l)
+		l.SetHighWatermark(l.EndOffset())
+		usage, err := mem.Usage("/a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		mem.SetCapacity(usage.TotalBytes - usage.FreeBytes)
+		end := l.EndOffset()
+		if err := l.DeleteRecords(end); err != nil {
+			t.Fatal(err)
+		}
+		m.ApplyRetention()
+		if size := l.Size(); size != 0 {
+			t.Fatalf("round %d: %d bytes are left of a log whose records are deleted", round, size)
+		}
+		m.RemoveDue(farFuture)
+		if a := appendOne(t, l, batchOf(t, nil, 100, "there is space again")); a.FirstOffset != end {
+			t.Fatalf("round %d: the first append after that got offset %d, want %d", round, a.FirstOffset, end)
+		}
+		mem.SetCapacity(1 << 40)
+	}
+	flush(t, l)
+	l = recoverLog(t, openManager(t, mem.Crash(vfs.CrashOptions{}), "/a"), cfg)
+	if l.StartOffset() == 0 {
+		t.Error("after a power loss the log starts at 0")
+	}
+	readAll(t, l, 500)
+}
+
 // A write that fails, and a cut that fails after it, are a disk that fails: the whole directory goes.
 func TestAppend_FailedWriteThatCannotBeCutBack(t *testing.T) {
 	var broken atomic.Bool

@@ -119,7 +119,10 @@ func (m *Manager) openDir(path string) (*Dir, error) {
 	if err := d.readStart(); err != nil {
 		return d, err
 	}
-	return d, d.scan(m)
+	if err := d.scan(m); err != nil {
+		return d, err
+	}
+	return d, d.keepReserve()
 }
 
 const (

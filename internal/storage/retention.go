@@ -38,6 +38,14 @@ func (l *Log) DeleteRecords(before int64) error {
 // start offset give up. Nothing at or above the high watermark goes. Segments whose records carry no
 // timestamps are never too old: the times of files decide nothing.
 func (l *Log) ApplyRetention(nowMs int64) error {
+	err := l.applyRetention(nowMs)
+	if errors.Is(err, ErrNoSpace) {
+		err = l.dir.onReserve(err, func() error { return l.applyRetention(nowMs) })
+	}
+	return err
+}
+
+func (l *Log) applyRetention(nowMs int64) error {
 	done := l.takeTurn()
 	defer done()
 	err := l.Err()
