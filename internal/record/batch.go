@@ -55,7 +55,7 @@ const (
 var (
 	// ErrShort says that the bytes end before the batch does. At the end of a fetch answer that is legal.
 	ErrShort = errors.New("batch is cut off")
-	// ErrBadMagic says that the bytes are a message set of another version.
+	// ErrBadMagic says that the bytes are a message set of an older version, 0 or 1.
 	ErrBadMagic = errors.New("batch magic is not 2")
 	// ErrCorrupt says that the bytes contradict themselves.
 	ErrCorrupt = errors.New("batch is corrupt")
@@ -93,8 +93,11 @@ func ParseBatch(b []byte) (batch Batch, rest []byte, err error) {
 	if len(b) <= posMagic {
 		return nil, b, fmt.Errorf("%w: %d bytes hold no header", ErrShort, len(b))
 	}
-	if b[posMagic] != Magic {
-		return nil, b, fmt.Errorf("%w: it is %d", ErrBadMagic, int8(b[posMagic]))
+	switch magic := int8(b[posMagic]); {
+	case magic < 0 || magic > Magic:
+		return nil, b, fmt.Errorf("%w: no batch has magic %d", ErrCorrupt, magic)
+	case magic < Magic:
+		return nil, b, fmt.Errorf("%w: it is %d", ErrBadMagic, magic)
 	}
 	length := int64(int32(binary.BigEndian.Uint32(b[posLength:])))
 	if length < HeaderSize-LogOverhead {

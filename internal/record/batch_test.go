@@ -183,6 +183,8 @@ func TestParseBatch(t *testing.T) {
 		{"header cut", good[:60], record.ErrShort, 60},
 		{"one byte missing", good[:len(good)-1], record.ErrShort, len(good) - 1},
 		{"magic 1", with(func(b []byte) []byte { b[16] = 1; return b }), record.ErrBadMagic, len(good)},
+		{"magic 3", with(func(b []byte) []byte { b[16] = 3; return b }), record.ErrCorrupt, len(good)},
+		{"magic -1", with(func(b []byte) []byte { b[16] = 0xff; return b }), record.ErrCorrupt, len(good)},
 		{"length negative", with(func(b []byte) []byte { b[8] = 0xff; return b }), record.ErrCorrupt, len(good)},
 		{"length below header", with(func(b []byte) []byte { b[8], b[9], b[10], b[11] = 0, 0, 0, 48; return b }), record.ErrCorrupt, len(good)},
 		{"length 2^31-1", with(func(b []byte) []byte { b[8], b[9], b[10], b[11] = 0x7f, 0xff, 0xff, 0xff; return b }), record.ErrShort, len(good)},

@@ -58,12 +58,24 @@ type AppendResult struct {
 	Err            error // nil, or an error that carries a kafkaerr.Code
 	BaseOffset     int64 // -1 with an error
 	LogAppendTime  int64 // -1 unless the topic stamps LogAppendTime
-	LogStartOffset int64
+	LogStartOffset int64 // -1 with most errors, see refused
 	RecordErrors   []record.RecordError
 }
 
 func failed(err error) AppendResult {
 	return AppendResult{Err: err, BaseOffset: -1, LogAppendTime: -1, LogStartOffset: -1}
+}
+
+// refused is the answer to a batch that is not appended. Where the fault is not the batch's size or bytes, nor this broker's, it carries
+// the log's start, as Kafka's does: a producer may then see that what it counts on was deleted.
+func (r *Replica) refused(err error) AppendResult {
+	result := failed(err)
+	switch kafkaerr.CodeOf(err) {
+	case kafkaerr.CorruptMessage, kafkaerr.MessageTooLarge, kafkaerr.RecordListTooLarge, kafkaerr.NotLeaderOrFollower, kafkaerr.KafkaStorageError:
+	default:
+		result.LogStartOffset = r.log.StartOffset()
+	}
+	return result
 }
 
 // Append validates and appends every entry, in order, and calls Done when the last one is answered: at
@@ -121,17 +133,16 @@ func (r *Replica) append(e *AppendEntry, acks int16) (waits bool) {
 	serving := r.serving.Load()
 	switch {
 	case serving.role != partition.Leader:
-		e.Result = failed(serving.refusal())
+		e.Result = r.refused(serving.refusal())
 		return false
 	case acks == AcksAll && serving.underMinISR:
-		e.Result = failed(kafkaerr.NotEnoughReplicas)
+		e.Result = r.refused(kafkaerr.NotEnoughReplicas)
 		return false
 	}
 	appended, verdict, err := r.validateAndAppend(e, serving.leaderEpoch)
 	if err != nil {
-		e.Result = failed(asKafkaError(err))
+		e.Result = r.refused(asKafkaError(err))
 		e.Result.RecordErrors = verdict.RecordErrors
-		e.Result.LogStartOffset = r.log.StartOffset()
 		return false
 	}
 	e.Result = AppendResult{

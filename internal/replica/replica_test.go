@@ -206,6 +206,39 @@ func (b *broker) awaitLeader() *replica.Replica {
 	return r
 }
 
+// What a refused batch is told of the log's start, as Kafka tells it.
+func TestAppend_RefusedLogStart(t *testing.T) {
+	b := newBroker(t, vfs.NewMem(1), partition.CachingAuto)
+	b.config.Log.MaxMessageBytes = 100
+	r := b.createTopic(0)
+	if result := b.produce(r, replica.AcksAll, batch(t, "a", "b")); result.Err != nil {
+		t.Fatal(result.Err)
+	}
+	if _, err := r.DeleteRecords(2); err != nil {
+		t.Fatal(err)
+	}
+	damaged, shifted := batch(t, "a"), batch(t, "a")
+	damaged[len(damaged)-1]++
+	shifted.SetBaseOffset(5)
+	for _, tc := range []struct {
+		name  string
+		batch record.Batch
+		code  kafkaerr.Code
+		start int64
+	}{
+		{"a bad base offset", shifted, kafkaerr.InvalidRecord, 2},
+		{"a bad checksum", damaged, kafkaerr.CorruptMessage, -1},
+		{"too large", batch(t, strings.Repeat("a", 100)), kafkaerr.MessageTooLarge, -1},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			got := b.produce(r, replica.AcksAll, tc.batch)
+			if !errors.Is(got.Err, tc.code) || got.BaseOffset != -1 || got.LogStartOffset != tc.start {
+				t.Errorf("%+v, want %v and log start %d", got, tc.code, tc.start)
+			}
+		})
+	}
+}
+
 func TestFetch_WaitsForTheHighWatermark(t *testing.T) {
 	b := newBroker(t, vfs.NewMem(1), partition.CachingAuto)
 	r := b.createTopic(0)

@@ -112,11 +112,13 @@ func (c *call) start(body *wire.ProduceRequest) {
 			e := c.addEntry()
 			err := c.find(e, topic, partition.Index)
 			if err == nil {
-				err = c.check(e, partition.Records)
+				err = c.check(e, partition.Records, len(partition.Records))
 			}
 			if err != nil {
 				refuse(e, err)
+				continue
 			}
+			e.Batch = partition.Records
 		}
 	}
 }
@@ -159,7 +161,6 @@ func refuse(e *replica.AppendEntry, err error) {
 
 var (
 	errBatchCount = kafkaerr.New(kafkaerr.InvalidRecord, "a Produce request carries exactly one record batch for each partition")
-	errBaseOffset = kafkaerr.New(kafkaerr.InvalidRecord, "the base offset of a produced batch must be 0")
 	errMagic      = kafkaerr.New(kafkaerr.InvalidRecord, "only record batches of magic 2 are accepted")
 	errZstd       = kafkaerr.New(kafkaerr.UnsupportedCompressionType, "zstd needs Produce version 7 or above")
 	errInternal   = kafkaerr.New(kafkaerr.InvalidTopicException, "clients may not produce to internal topics")
@@ -167,9 +168,6 @@ var (
 
 // find finds the replica of a partition. What it and then check refuse is in Kafka's order of errors.
 func (c *call) find(e *replica.AppendEntry, topic *wire.TopicProduceData, partition int32) (err error) {
-	if c.acks < replica.AcksAll || c.acks > replica.AcksLeader {
-		return kafkaerr.InvalidRequiredAcks
-	}
 	replicas := c.produce.deps.Replicas
 	if c.request.Version() >= 13 {
 		e.Replica, err = replicas.ReplicaByID(topic.TopicID, partition)
@@ -179,13 +177,13 @@ func (c *call) find(e *replica.AppendEntry, topic *wire.TopicProduceData, partit
 	return err
 }
 
-// check looks at the shape of a partition's records, and makes them the entry's batch.
-func (c *call) check(e *replica.AppendEntry, records []byte) (err error) {
-	if e.Batch, err = onlyBatch(records); err != nil {
+// check looks at the shape of a partition's records, from their first bytes, and at who sends them.
+func (c *call) check(e *replica.AppendEntry, head []byte, size int) error {
+	if err := checkBatch(head, size, c.request.Version()); err != nil {
 		return err
 	}
-	if e.Batch.Codec() == record.Zstd && c.request.Version() < firstZstdVersion {
-		return errZstd
+	if c.acks < replica.AcksAll || c.acks > replica.AcksLeader {
+		return kafkaerr.InvalidRequiredAcks
 	}
 	if model.IsInternalTopic(e.Replica.TopicPartition().Topic) && c.request.ClientID() != adminClientID {
 		return errInternal
@@ -193,22 +191,29 @@ func (c *call) check(e *replica.AppendEntry, records []byte) (err error) {
 	return nil
 }
 
-// onlyBatch returns the one batch that records must be.
-func onlyBatch(records []byte) (record.Batch, error) {
-	batch, rest, err := record.ParseBatch(records)
+// checkBatch says what is wrong with the one batch that size bytes of records must be, of which the header, or
+// more, is here.
+func checkBatch(head []byte, size int, version int16) error {
+	_, _, err := record.ParseBatch(head)
+	if errors.Is(err, record.ErrShort) && len(head) >= record.HeaderSize && record.Batch(head).Size() <= size {
+		err = nil // the rest is not here
+	}
 	switch {
 	case errors.Is(err, record.ErrBadMagic):
-		return nil, errMagic
-	case errors.Is(err, record.ErrShort) && len(records) == 0:
-		return nil, errBatchCount
+		return errMagic
+	case errors.Is(err, record.ErrShort): // what is cut off is no batch
+		return errBatchCount
 	case err != nil:
-		return nil, kafkaerr.CorruptMessage
-	case len(rest) > 0:
-		return nil, errBatchCount
-	case batch.BaseOffset() != 0:
-		return nil, errBaseOffset
+		return kafkaerr.New(kafkaerr.CorruptMessage, "%v", err)
 	}
-	return batch, nil
+	batch := record.Batch(head)
+	switch {
+	case batch.Codec() == record.Zstd && version < firstZstdVersion:
+		return errZstd
+	case batch.Size() < size:
+		return errBatchCount
+	}
+	return nil
 }
 
 // turn is taken by the handler and by the append when they are done with the call.
@@ -249,6 +254,9 @@ func (c *call) fill(resp *wire.ProduceResponse) {
 	entries := c.append.Entries
 	for i := range c.topics {
 		t := &c.topics[i]
+		if t.count == 0 {
+			continue // as in Kafka, a topic of no partitions has no answer
+		}
 		topic := wire.Add(&resp.Responses)
 		topic.Name, topic.TopicID = t.name, t.id
 		for j, index := range t.indexes {

@@ -1,7 +1,6 @@
 package produce
 
 import (
-	"errors"
 	"time"
 
 	"github.com/walser-io/walser/internal/kafka/server"
@@ -145,37 +144,30 @@ func (s *streamed) takeRecords(a *replica.Append, topic *wire.TopicProduceData, 
 		refuse(e, err)
 		return s.body.Skip(size)
 	}
-	if limit := e.Replica.MaxBatchBytes(); size > limit {
-		head, err := s.body.Peek(record.HeaderSize) // to see whether that is all that is wrong with it
-		if err != nil {
-			return err
-		}
-		refuseLarge(e, head[:min(size, record.HeaderSize)], size, limit)
-		return s.body.Skip(size)
+	limit := e.Replica.MaxBatchBytes()
+	wanted := size
+	if size > limit {
+		wanted = record.HeaderSize // to see whether that is all that is wrong with it
 	}
-	records, err := s.body.Peek(size)
+	records, err := s.body.Peek(wanted)
 	if err != nil {
 		return err
 	}
-	if err := s.check(e, records[:size:size]); err != nil {
-		refuse(e, err)
-	} else {
-		s.turns.Add(1)
-		s.produce.deps.Replicas.Append(a)
+	n := min(size, len(records))
+	records = records[:n:n]
+	refused := s.check(e, records, size)
+	if refused == nil && size > limit {
+		refused = kafkaerr.New(kafkaerr.MessageTooLarge, "batch of %d bytes, max.message.bytes is %d", size, limit)
 	}
+	if refused != nil {
+		refuse(e, refused)
+		return s.body.Skip(size)
+	}
+	e.Batch = records
+	s.turns.Add(1)
+	s.produce.deps.Replicas.Append(a)
 	s.body.Take(size)
 	return nil
-}
-
-// refuseLarge refuses records above the limit of a batch, of which the first bytes are here, as the replica would.
-func refuseLarge(e *replica.AppendEntry, head []byte, size, limit int) {
-	if _, err := onlyBatch(head); err != nil && !errors.Is(err, kafkaerr.CorruptMessage) {
-		refuse(e, err)
-		return
-	}
-	start := e.Replica.StartOffset()
-	refuse(e, kafkaerr.New(kafkaerr.MessageTooLarge, "batch of %d bytes, max.message.bytes is %d", size, limit))
-	e.Result.LogStartOffset = start
 }
 
 // bound refuses a count that the body cannot hold, or that is beyond reason.
