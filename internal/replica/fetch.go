@@ -10,14 +10,16 @@ import (
 	"github.com/walser-io/walser/internal/storage"
 )
 
-// Fetch is one consumer's fetch. The caller owns it; between Manager.Fetch and Ready it must not touch
+// Fetch is one client's fetch. The caller owns it; between Manager.Fetch and Ready it must not touch
 // it, except through CancelFetch.
 type Fetch struct {
 	MaxWait       time.Duration
 	MinBytes      int32
 	MaxBytes      int32 // of all partitions together; the first batch may exceed it (KIP-74)
 	ReadCommitted bool
-	Partitions    []FetchPartition
+	// Follower says that the client gave itself out for a replica. This broker leads none that others follow, so no partition knows it.
+	Follower   bool
+	Partitions []FetchPartition
 	// Ready is called once there is something to answer; Collect then reads.
 	Ready func(*Fetch)
 
@@ -47,6 +49,7 @@ type FetchPartition struct {
 	Offset             int64
 	MaxBytes           int32
 	CurrentLeaderEpoch int32 // -1: not checked
+	LastFetchedEpoch   int32 // of the record before Offset; -1: not checked
 	Result             FetchResult
 
 	owner *Fetch
@@ -56,11 +59,18 @@ type FetchPartition struct {
 // FetchResult is what Collect found for one partition.
 type FetchResult struct {
 	Err              error
+	Diverging        *EpochEnd // set: the records the client has are not ours from here on, and nothing was read
 	HighWatermark    int64
 	LastStableOffset int64
 	LogStartOffset   int64
 	Records          storage.Slice // Size 0: none. Whoever sends it releases it
 	Aborted          []storage.AbortedTxn
+}
+
+// EpochEnd is the offset at which the records of a leader epoch end.
+type EpochEnd struct {
+	Epoch  int32
+	Offset int64
 }
 
 // Fetch calls Ready when MinBytes have gathered, a partition has an error, or MaxWait is over.
@@ -105,7 +115,7 @@ func (m *Manager) Collect(f *Fetch) {
 	mayExceed := true // the first batch of the first partition that has one
 	for i := range f.Partitions {
 		p := &f.Partitions[i]
-		p.Result = p.read(f.ReadCommitted, min(left, int64(p.MaxBytes)), mayExceed)
+		p.Result = p.read(f, min(left, int64(p.MaxBytes)), mayExceed)
 		if size := int64(p.Result.Records.Size); size > 0 {
 			left -= min(left, size)
 			mayExceed = false
@@ -175,11 +185,8 @@ func (f *Fetch) satisfied() bool {
 		return true
 	}
 	for i := range f.Partitions {
-		available, err := f.Partitions[i].available(f.ReadCommitted, need-gathered)
-		if err != nil {
-			return true
-		}
-		if gathered += available; gathered >= need {
+		available, done := f.Partitions[i].available(f, need-gathered)
+		if gathered += available; done || gathered >= need {
 			return true
 		}
 	}
@@ -189,11 +196,12 @@ func (f *Fetch) satisfied() bool {
 // bounds is one look at the offsets of a log.
 type bounds struct {
 	start, stable, highWatermark int64
-	upTo                         int64 // below it may be read
+	upTo                         int64     // below it may be read
+	diverging                    *EpochEnd // set: nothing may be, the client's records are not ours
 }
 
 // check returns the error the partition is answered with, or what may be read.
-func (p *FetchPartition) check(readCommitted bool) (b bounds, err error) {
+func (p *FetchPartition) check(f *Fetch) (b bounds, err error) {
 	if p.Err != nil {
 		return b, p.Err
 	}
@@ -202,48 +210,77 @@ func (p *FetchPartition) check(readCommitted bool) (b bounds, err error) {
 	if err := serving.checkEpoch(p.CurrentLeaderEpoch); err != nil {
 		return b, err
 	}
-	if serving.role != partition.Leader {
+	switch {
+	case serving.role != partition.Leader:
 		return b, serving.refusal()
+	case f.Follower && p.CurrentLeaderEpoch >= 0:
+		// As in Kafka, for a broker that may be a replica soon: it tries again.
+		return b, kafkaerr.UnknownLeaderEpoch
+	case f.Follower:
+		return b, kafkaerr.NotLeaderOrFollower
 	}
 	// In the order in which they lie, so that none is past the next.
 	b.start, b.stable, b.highWatermark = r.log.StartOffset(), r.log.LastStableOffset(), r.log.HighWatermark()
+	if p.LastFetchedEpoch >= 0 {
+		if b.diverging, err = p.compareEpochs(b.start); b.diverging != nil || err != nil {
+			return b, err
+		}
+	}
 	if p.Offset < b.start || p.Offset > r.log.EndOffset() {
 		return b, kafkaerr.OffsetOutOfRange
 	}
 	b.upTo = b.highWatermark
-	if readCommitted {
+	if f.ReadCommitted {
 		b.upTo = b.stable
 	}
 	return b, nil
 }
 
-// available returns how many bytes the partition would add to the answer. Most fetches ask for one byte,
-// and then an offset tells; otherwise the log is asked for sizes.
-func (p *FetchPartition) available(readCommitted bool, need int64) (int64, error) {
-	b, err := p.check(readCommitted)
-	if err != nil || p.Offset >= b.upTo {
-		return 0, err
+// compareEpochs finds where the client's records part from ours (KIP-595): its last one is of an epoch that
+// ended earlier here, or never was.
+func (p *FetchPartition) compareEpochs(start int64) (diverging *EpochEnd, err error) {
+	epoch, end := p.Replica.log.EpochEndOffset(p.LastFetchedEpoch)
+	switch {
+	case epoch < 0 || end < 0 || p.Offset < start:
+		return nil, kafkaerr.OffsetOutOfRange
+	case epoch < p.LastFetchedEpoch || end < p.Offset:
+		return &EpochEnd{epoch, end}, nil
 	}
-	if need <= 1 {
-		return 1, nil
+	return nil, nil
+}
+
+// available returns how many bytes the partition would add to the answer, or done if the answer must not
+// wait for more. Most fetches ask for one byte, and then an offset tells; otherwise the log is asked for
+// sizes.
+func (p *FetchPartition) available(f *Fetch, need int64) (bytes int64, done bool) {
+	b, err := p.check(f)
+	switch {
+	case err != nil || b.diverging != nil:
+		return 0, true
+	case p.Offset >= b.upTo:
+		return 0, false
+	case need <= 1:
+		return 1, false
 	}
 	slice, err := p.Replica.log.Read(p.Offset, int(min(need, int64(p.MaxBytes))), true, b.upTo)
 	if err != nil {
-		return 0, err
+		return 0, true
 	}
 	defer slice.Release()
-	return min(int64(slice.Size), int64(p.MaxBytes)), nil
+	return min(int64(slice.Size), int64(p.MaxBytes)), false
 }
 
 // read answers with the offsets that bounded the read: newer ones would speak of records that it did not look for.
-func (p *FetchPartition) read(readCommitted bool, maxBytes int64, mayExceed bool) FetchResult {
-	b, err := p.check(readCommitted)
+func (p *FetchPartition) read(f *Fetch, maxBytes int64, mayExceed bool) FetchResult {
+	b, err := p.check(f)
 	if err != nil {
 		return FetchResult{Err: err, HighWatermark: -1, LastStableOffset: -1, LogStartOffset: -1}
 	}
 	log := p.Replica.log
-	result := FetchResult{HighWatermark: b.highWatermark, LastStableOffset: b.stable, LogStartOffset: b.start}
-	if p.Offset >= b.upTo || maxBytes <= 0 && !mayExceed {
+	result := FetchResult{
+		HighWatermark: b.highWatermark, LastStableOffset: b.stable, LogStartOffset: b.start, Diverging: b.diverging,
+	}
+	if b.diverging != nil || p.Offset >= b.upTo || maxBytes <= 0 && !mayExceed {
 		return result
 	}
 	slice, err := log.Read(p.Offset, int(maxBytes), mayExceed, b.upTo)
@@ -251,7 +288,7 @@ func (p *FetchPartition) read(readCommitted bool, maxBytes int64, mayExceed bool
 		return FetchResult{Err: asKafkaError(err), HighWatermark: -1, LastStableOffset: -1, LogStartOffset: -1}
 	}
 	result.Records = slice
-	if readCommitted && slice.Size > 0 {
+	if f.ReadCommitted && slice.Size > 0 {
 		result.Aborted = log.AbortedTransactions(p.Offset, b.upTo)
 	}
 	return result

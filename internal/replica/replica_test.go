@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/walser-io/walser/internal/deadline"
@@ -151,7 +152,7 @@ func (b *broker) fetch(r *replica.Replica, offset int64, maxWait time.Duration) 
 	answered := make(chan replica.FetchResult, 1)
 	f := &replica.Fetch{
 		MaxWait: maxWait, MinBytes: 1, MaxBytes: 1 << 20,
-		Partitions: []replica.FetchPartition{{Replica: r, Offset: offset, MaxBytes: 1 << 20, CurrentLeaderEpoch: -1}},
+		Partitions: []replica.FetchPartition{{Replica: r, Offset: offset, MaxBytes: 1 << 20, CurrentLeaderEpoch: -1, LastFetchedEpoch: -1}},
 	}
 	f.Ready = func(f *replica.Fetch) {
 		b.manager.Collect(f)
@@ -284,7 +285,7 @@ func TestFetch_Errors(t *testing.T) {
 			answered := make(chan error, 1)
 			b.manager.Fetch(&replica.Fetch{
 				MaxWait: time.Minute, MinBytes: 1, MaxBytes: 1,
-				Partitions: []replica.FetchPartition{{Replica: r, Offset: tc.offset, MaxBytes: 1, CurrentLeaderEpoch: tc.epoch}},
+				Partitions: []replica.FetchPartition{{Replica: r, Offset: tc.offset, MaxBytes: 1, CurrentLeaderEpoch: tc.epoch, LastFetchedEpoch: -1}},
 				Ready: func(f *replica.Fetch) {
 					b.manager.Collect(f)
 					answered <- f.Partitions[0].Result.Err
@@ -292,6 +293,69 @@ func TestFetch_Errors(t *testing.T) {
 			})
 			if err := <-answered; !errors.Is(err, tc.want) {
 				t.Errorf("error %v, want %v", err, tc.want)
+			}
+		})
+	}
+}
+
+// A client that says which epoch it read last is told where its records and ours part (KIP-595), at once.
+func TestFetch_Diverging(t *testing.T) {
+	first := newBroker(t, vfs.NewMem(1), partition.CachingOn)
+	if result := first.produce(first.createTopic(2), replica.AcksAll, batch(t, "a", "b")); result.Err != nil {
+		t.Fatal(result.Err)
+	}
+	first.stop()
+	b := newBroker(t, first.fs.KillProcess(), partition.CachingOn)
+	b.createTopic(5)
+	r := b.awaitLeader()
+	if result := b.produce(r, replica.AcksAll, batch(t, "c")); result.Err != nil {
+		t.Fatal(result.Err)
+	}
+	for _, tc := range []struct {
+		name      string
+		offset    int64
+		epoch     int32
+		diverging *replica.EpochEnd
+		err       error
+	}{
+		{"the epoch that was before", 1, 2, nil, nil},
+		{"up to its end", 2, 2, nil, nil},
+		{"beyond its end", 3, 2, &replica.EpochEnd{Epoch: 2, Offset: 2}, nil},
+		{"an epoch that we never had", 3, 4, &replica.EpochEnd{Epoch: 2, Offset: 2}, nil},
+		{"an epoch that we never had, of records that we have", 1, 4, &replica.EpochEnd{Epoch: 2, Offset: 2}, nil},
+		{"an epoch before all", 1, 1, &replica.EpochEnd{Epoch: 1, Offset: 0}, nil},
+		{"our own, beyond the end", 9, 5, &replica.EpochEnd{Epoch: 5, Offset: 3}, nil},
+		{"an epoch to come", 3, 6, nil, kafkaerr.OffsetOutOfRange},
+		{"below the start", -1, 2, nil, kafkaerr.OffsetOutOfRange},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			answered := make(chan replica.FetchResult, 1)
+			fetch := &replica.Fetch{
+				MaxWait: time.Hour, MinBytes: 1 << 20, MaxBytes: 1 << 20,
+				Partitions: []replica.FetchPartition{
+					{Replica: r, Offset: tc.offset, MaxBytes: 1 << 20, CurrentLeaderEpoch: -1, LastFetchedEpoch: tc.epoch},
+				},
+				Ready: func(f *replica.Fetch) {
+					b.manager.Collect(f)
+					answered <- f.Partitions[0].Result
+				},
+			}
+			if tc.diverging == nil && tc.err == nil {
+				fetch.MinBytes = 0 // there is nothing to tell, so it would wait
+			}
+			b.manager.Fetch(fetch)
+			var got replica.FetchResult
+			select {
+			case got = <-answered:
+			case <-time.After(10 * time.Second):
+				t.Fatal("the fetch waits")
+			}
+			defer got.Records.Release()
+			if diff := cmp.Diff(tc.diverging, got.Diverging); diff != "" || !errors.Is(got.Err, tc.err) {
+				t.Errorf("error %v, want %v, diverging (-want +got)\n%s", got.Err, tc.err, diff)
+			}
+			if tc.diverging != nil && got.Records.Size > 0 {
+				t.Error("records that the client cannot append")
 			}
 		})
 	}
@@ -395,7 +459,7 @@ func TestCancelFetch_LeavesNothingBehind(t *testing.T) {
 	r := b.createTopic(0)
 	f := &replica.Fetch{
 		MaxWait: time.Minute, MinBytes: 1, MaxBytes: 1,
-		Partitions: []replica.FetchPartition{{Replica: r, MaxBytes: 1, CurrentLeaderEpoch: -1}},
+		Partitions: []replica.FetchPartition{{Replica: r, MaxBytes: 1, CurrentLeaderEpoch: -1, LastFetchedEpoch: -1}},
 		Ready:      func(*replica.Fetch) { t.Error("a cancelled fetch was answered") },
 	}
 	b.manager.Fetch(f)

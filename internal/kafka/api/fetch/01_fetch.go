@@ -5,14 +5,16 @@ package fetch
 // Behaviour: partitions are read in the order of the request (of the session), until fetch.max.bytes and
 // the request's own limits are reached; the first batch may exceed them (KIP-74). The answer waits for
 // MinBytes or MaxWaitMs; an error of any partition ends the wait. Consumers read up to the high watermark,
-// or under read_committed up to the last stable offset.
+// or under read_committed up to the last stable offset. A client that says which epoch it read last is told
+// where that ends here, if its records are not ours (KIP-595). One that names a replica id is known to no
+// partition: UNKNOWN_LEADER_EPOCH, or NOT_LEADER_OR_FOLLOWER where it does not say which epoch it knows.
 //
 // Versions: v4 isolation levels; v5 log start offset; v7 sessions (KIP-227); v9 leader epochs (KIP-320);
 // v11 racks; v12 flexible; v13 topic ids (KIP-516); v15 replica state; v16 leader hints (KIP-951).
 // KAFKA_STORAGE_ERROR is NOT_LEADER_OR_FOLLOWER up to v5.
 //
-// On purpose other than Kafka: a consumer is never pointed at a nearer replica (KIP-392 needs replicas).
-// A request that names a replica id is refused with CLUSTER_AUTHORIZATION_FAILED until there are any.
+// On purpose other than Kafka: a consumer is never pointed at a nearer replica (KIP-392 needs replicas). An
+// answer ends at the end of a batch; Kafka cuts off by bytes, and clients throw the part away.
 
 import (
 	"sync"
@@ -65,9 +67,6 @@ type call struct {
 
 func (f *fetch) handle(r *server.Request) server.Outcome {
 	req := r.Body.(*wire.FetchRequest)
-	if req.ReplicaID >= 0 || req.ReplicaState.ReplicaID >= 0 {
-		return f.refuse(r, kafkaerr.ClusterAuthorizationFailed)
-	}
 	s, err := f.sessions.open(req, r.Version())
 	if err != nil {
 		return f.refuse(r, err)
@@ -119,6 +118,7 @@ func (c *call) start(r *server.Request, req *wire.FetchRequest, s *session) {
 	}
 	c.fetch.MaxWait = time.Duration(req.MaxWaitMs) * time.Millisecond
 	c.fetch.MinBytes, c.fetch.ReadCommitted = req.MinBytes, req.IsolationLevel == 1
+	c.fetch.Follower = req.ReplicaID >= 0 || req.ReplicaState.ReplicaID >= 0
 	c.fetch.MaxBytes = min(req.MaxBytes, c.owner.deps.Config.FetchMaxBytes)
 	c.resolve(r.Version())
 }
@@ -158,7 +158,7 @@ func (c *call) resolve(version int16) {
 		in, p := &c.loose[i], &c.fetch.Partitions[i]
 		*p = replica.FetchPartition{
 			Offset: in.offset, MaxBytes: in.maxBytes,
-			CurrentLeaderEpoch: in.currentLeaderEpoch,
+			CurrentLeaderEpoch: in.currentLeaderEpoch, LastFetchedEpoch: in.lastFetchedEpoch,
 		}
 		if version >= 13 {
 			p.Replica, p.Err = replicas.ReplicaByID(in.key.id, in.key.partition)
@@ -204,7 +204,7 @@ func (c *call) newsLocked(i int) bool {
 	if records && in.before != nil {
 		c.session.lastLocked(in)
 	}
-	news := records || in.highWatermark != result.HighWatermark || in.logStart != result.LogStartOffset
+	news := records || result.Diverging != nil || in.highWatermark != result.HighWatermark || in.logStart != result.LogStartOffset
 	in.highWatermark, in.logStart = result.HighWatermark, result.LogStartOffset
 	return news
 }
@@ -222,6 +222,10 @@ func (c *call) add(resp *wire.FetchResponse, i int) {
 	}
 	if result.Err != nil {
 		c.addError(resp, p, asked)
+		return
+	}
+	if d := result.Diverging; d != nil {
+		p.DivergingEpoch.Epoch, p.DivergingEpoch.EndOffset = d.Epoch, d.Offset
 		return
 	}
 	if c.fetch.ReadCommitted {
@@ -255,6 +259,9 @@ func (c *call) addError(resp *wire.FetchResponse, p *wire.FetchResponsePartition
 		}
 		leader, epoch := asked.Replica.Leadership()
 		p.CurrentLeader.LeaderID, p.CurrentLeader.LeaderEpoch = int32(leader), epoch
+		if c.fetch.Follower {
+			return // a broker knows where the others are
+		}
 		for i := range resp.NodeEndpoints {
 			if resp.NodeEndpoints[i].NodeID == int32(leader) {
 				return
