@@ -57,7 +57,7 @@ type ConfigResult struct {
 const minInSyncReplicas = "min.insync.replicas"
 
 // DecideAlterConfigs returns the records of the changes that can be made, and one result for each
-// resource in the order of the request. A resource that stands twice has one result, InvalidRequest.
+// resource in the order of the request. A resource that stands twice has two, both InvalidRequest.
 func DecideAlterConfigs(image *metadata.Image, req AlterConfigs, env Env) ([]metadata.Record, []ConfigResult) {
 	counts := map[metadata.ConfigResource]int{}
 	for _, r := range req.Resources {
@@ -68,13 +68,9 @@ func DecideAlterConfigs(image *metadata.Image, req AlterConfigs, env Env) ([]met
 	clearELR := map[string]bool{} // by topic, "" for all
 	for _, r := range req.Resources {
 		result := ConfigResult{Resource: r.Resource}
-		switch n := counts[r.Resource]; {
-		case n == 0: // answered before
-			continue
-		case n > 1:
-			counts[r.Resource] = 0
+		if n := counts[r.Resource]; n > 1 {
 			result.Err = kafkaerr.New(kafkaerr.InvalidRequest, "the resource %q stands %d times in the request", r.Resource.Name, n)
-		default:
+		} else {
 			updates, err := alterResource(image, r, req.Replace, env.Rules)
 			result.Err = err
 			for _, u := range updates {

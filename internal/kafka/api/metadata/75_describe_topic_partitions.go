@@ -4,7 +4,8 @@ package metadata
 //
 // Behaviour: topics by name, in pages of at most max.request.partition.size.limit partitions; an empty
 // list of topics is all. The cursor says where the next page begins; where its topic has gone meanwhile,
-// the page begins with the topic after it. A topic that does not exist is UNKNOWN_TOPIC_OR_PARTITION.
+// the page begins with the topic after it. A cursor at a topic that the request does not name is
+// INVALID_REQUEST for every topic, a topic that does not exist UNKNOWN_TOPIC_OR_PARTITION.
 
 import (
 	"iter"
@@ -24,7 +25,7 @@ func (h *describeTopicPartitions) handle(r *server.Request) server.Outcome {
 	resp := r.Response().(*wire.DescribeTopicPartitionsResponse)
 	v := view{h.deps.Image(), r.Listener().Name, h.deps.Recovering}
 	left := max(min(req.ResponsePartitionLimit, h.deps.Settings().PartitionSizeLimit), 1)
-	if req.Cursor != nil && req.Cursor.PartitionIndex < 0 {
+	if req.Cursor != nil && !validCursor(req) {
 		for i := range req.Topics {
 			t := wire.Add(&resp.Topics)
 			t.Name, t.ErrorCode = &req.Topics[i].Name, kafkaerr.InvalidRequest
@@ -36,6 +37,7 @@ func (h *describeTopicPartitions) handle(r *server.Request) server.Outcome {
 		if topic == nil {
 			t := wire.Add(&resp.Topics)
 			t.Name, t.ErrorCode, t.IsInternal = &name, kafkaerr.UnknownTopicOrPartition, model.IsInternalTopic(name)
+			t.TopicAuthorizedOperations = allTopicOperations
 			if model.ValidateTopicName(name) != nil {
 				t.ErrorCode = kafkaerr.InvalidTopicException
 			}
@@ -59,6 +61,12 @@ func (h *describeTopicPartitions) handle(r *server.Request) server.Outcome {
 	}
 	r.Reply(resp)
 	return server.Done
+}
+
+// validCursor reports whether a page of the topics that req names can begin at its cursor.
+func validCursor(req *wire.DescribeTopicPartitionsRequest) bool {
+	named := func(t wire.DescribeTopicPartitionsRequestTopicRequest) bool { return t.Name == req.Cursor.TopicName }
+	return req.Cursor.PartitionIndex >= 0 && (len(req.Topics) == 0 || slices.ContainsFunc(req.Topics, named))
 }
 
 // wanted yields the topics of a page by name, from the cursor's on; nil for one that does not exist.
