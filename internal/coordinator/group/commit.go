@@ -44,7 +44,7 @@ func (s *Shard) commitOne(group string, topic *OffsetCommitTopic, p *OffsetCommi
 		return kafkaerr.OffsetMetadataTooLarge
 	}
 	rec, err := s.codec.offsetRecord(group, topic.Name, p.Partition, position{
-		offset: p.Offset, leaderEpoch: max(p.LeaderEpoch, -1), metadata: p.Metadata,
+		offset: p.Offset, leaderEpoch: p.LeaderEpoch, metadata: p.Metadata,
 		commitMs: s.nowMs, expireMs: max(expireMs, -1), topicID: topic.ID,
 	}, s.nowMs)
 	if err != nil {

@@ -12,12 +12,16 @@ import (
 // (KIP-1043).
 const describeNamesMissingGroup = 6
 
-// list serves a ListGroups.
+// list serves a ListGroups. Blanks around a state are overlooked, as in Kafka; around a type they are not.
 func (s *Shard) list(req *ListGroups) *ListGroupsResponse {
 	response := &ListGroupsResponse{}
+	states := make([]string, len(req.States))
+	for i, state := range req.States {
+		states[i] = strings.TrimSpace(state)
+	}
 	for _, g := range s.sorted() {
 		state := g.state.String()
-		if listed(req.States, state) && listed(req.Types, typeClassic) {
+		if listed(states, state) && listed(req.Types, typeClassic) {
 			response.Groups = append(response.Groups, ListedGroup{
 				GroupID: g.id, ProtocolType: g.protocolType, State: state, Type: typeClassic,
 			})
@@ -29,7 +33,7 @@ func (s *Shard) list(req *ListGroups) *ListGroupsResponse {
 // listed reports whether filter lets value pass.
 func listed(filter []string, value string) bool {
 	return len(filter) == 0 || slices.ContainsFunc(filter, func(f string) bool {
-		return strings.EqualFold(strings.TrimSpace(f), value)
+		return strings.EqualFold(f, value)
 	})
 }
 

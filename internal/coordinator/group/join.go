@@ -142,7 +142,7 @@ func (s *Shard) joinStatic(w coordinator.WaiterID, g *group, req *JoinGroup, pro
 func (s *Shard) joinKnown(w coordinator.WaiterID, g *group, req *JoinGroup, protocols []Protocol) {
 	if g.pending[req.MemberID] != nil {
 		if req.InstanceID != nil { // ids of static members are never handed out beforehand
-			s.reply(w, failedJoin(req.MemberID, kafkaerr.UnknownServerError))
+			s.reply(w, failedJoin("", kafkaerr.UnknownServerError))
 			return
 		}
 		s.addMember(w, g, req, protocols, req.MemberID)

@@ -174,7 +174,7 @@ func (c *codec) readPosition(value []byte) (position, error) {
 		return position{}, corrupt(fmt.Sprintf("offset commit of version %d", version), err)
 	}
 	return position{
-		offset: v.Offset, leaderEpoch: max(v.LeaderEpoch, -1), metadata: v.Metadata,
+		offset: v.Offset, leaderEpoch: v.LeaderEpoch, metadata: v.Metadata,
 		commitMs: v.CommitTimestamp, expireMs: max(v.ExpireTimestamp, -1), topicID: v.TopicID,
 	}, nil
 }

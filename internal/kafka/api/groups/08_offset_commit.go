@@ -53,9 +53,12 @@ func (h *offsetCommit) resolve(version int16, req *wire.OffsetCommitRequest, res
 	topics := make([]group.OffsetCommitTopic, 0, len(req.Topics))
 	for i := range req.Topics {
 		asked := &req.Topics[i]
+		topic, unknown := lookUp(image, version, asked.Name, asked.TopicID)
+		if topic != nil && len(asked.Partitions) == 0 {
+			continue // as in Kafka, there is nothing to answer
+		}
 		answer := wire.Add(&resp.Topics)
 		answer.Name, answer.TopicID = asked.Name, asked.TopicID
-		topic, unknown := lookUp(image, version, asked.Name, asked.TopicID)
 		partitions := make([]group.OffsetCommitPartition, 0, len(asked.Partitions))
 		for j := range asked.Partitions {
 			p := &asked.Partitions[j]

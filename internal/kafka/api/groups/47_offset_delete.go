@@ -57,6 +57,9 @@ func fillDeleted(resp *wire.OffsetDeleteResponse, req *wire.OffsetDeleteRequest,
 		return
 	}
 	for i := range req.Topics {
+		if exists := !body.Topics[i].ID.IsZero(); exists && len(req.Topics[i].Partitions) == 0 {
+			continue // as in Kafka, there is nothing to answer
+		}
 		topic := wire.Add(&resp.Topics)
 		topic.Name = req.Topics[i].Name
 		kept, codes := body.Topics[i].Partitions, answer.Topics[i]
