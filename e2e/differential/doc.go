@@ -27,5 +27,9 @@
 //	differs reason       Walser answers otherwise, on purpose: its answer is recorded in sections
 //	                     "---- walser ..." and the reason is a paragraph of differences.txt
 //
+// Values that cannot be written down are called for: batch{records: ["a"], crc: 1}, id("t") of a topic, uuid(1)
+// of none, repeat("a", 300), subscription("t") of a consumer, each("g") for a name that every version has for
+// itself, and each($m) for what this version has saved.
+//
 // The requests "raw key=18 version=99 body=00" and "bytes 00000001" send what no encoder would.
 package differential

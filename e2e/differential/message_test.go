@@ -122,6 +122,14 @@ var unordered = map[string]bool{
 	"Groups": true, "Results": true,
 }
 
+// unorderedTypes do so where other lists of the name do not.
+var unorderedTypes = map[reflect.Type]bool{
+	reflect.TypeFor[[]wire.OffsetCommitResponsePartition](): true,
+	reflect.TypeFor[[]wire.OffsetFetchResponsePartition]():  true,
+	reflect.TypeFor[[]wire.OffsetFetchResponsePartitions](): true,
+	reflect.TypeFor[[]wire.OffsetDeleteResponsePartition](): true,
+}
+
 const broad = 118 // columns, beyond which a value is broken into lines
 
 func renderStruct(v reflect.Value, known names, indent string) string {
@@ -143,7 +151,7 @@ func renderStruct(v reflect.Value, known names, indent string) string {
 			parts = append(parts, name+": <>")
 			continue
 		}
-		if unordered[name] && f.Kind() == reflect.Slice && f.Len() > 0 {
+		if (unordered[name] || unorderedTypes[f.Type()]) && f.Kind() == reflect.Slice && f.Len() > 0 {
 			parts = append(parts, name+": "+layout("[", slices.Sorted(slices.Values(renderAll(f, known, indent+"    "))), "]", indent+"  "))
 			continue
 		}

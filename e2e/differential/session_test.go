@@ -21,8 +21,9 @@ import (
 type session struct {
 	addr    string
 	conns   map[string]*conn
-	saved   map[string]any
+	saved   map[string]any // by variable, and by variable and version: see ofVersion
 	known   names
+	version int16 // of the request that is being sent
 	barrier int
 }
 
@@ -67,6 +68,7 @@ var errClosed = errors.New("closed")
 
 // run sends the request of c at version and returns the text of the answer.
 func (s *session) run(c *testCase, version int16) (string, error) {
+	s.version = version
 	deadline := time.Now().Add(3 * patience)
 	for {
 		text, request, answer, err := s.once(c, version)
@@ -99,7 +101,7 @@ func (s *session) run(c *testCase, version int16) (string, error) {
 			if err != nil {
 				return "", fmt.Errorf("save %s: %w", save[0], err)
 			}
-			s.saved[save[0]] = v
+			s.saved[save[0]], s.saved[s.ofVersion(save[0])] = v, v
 			if text, ok := v.(string); ok && text != "" {
 				s.known[text] = "$" + save[0]
 			}
@@ -282,11 +284,7 @@ func (c *conn) readFrame(patience time.Duration) ([]byte, error) {
 func (s *session) resolve(v any) (any, error) {
 	switch v := v.(type) {
 	case variable:
-		saved, ok := s.saved[string(v)]
-		if !ok {
-			return nil, fmt.Errorf("$%s is not saved", string(v))
-		}
-		return saved, nil
+		return s.load(string(v))
 	case call:
 		switch v.name {
 		case "batch":
@@ -295,6 +293,15 @@ func (s *session) resolve(v any) (any, error) {
 			return s.topicID(v.arg.([]any)[0].(string))
 		case "uuid": // one that names nothing
 			return model.UUID{15: byte(v.arg.([]any)[0].(int64))}, nil
+		case "each": // a name of its own for each version, or what was saved in this version
+			if saved, ok := v.arg.([]any)[0].(variable); ok {
+				return s.load(s.ofVersion(string(saved)))
+			}
+			name := v.arg.([]any)[0].(string)
+			s.known[s.ofVersion(name)] = fmt.Sprintf("each(%q)", name)
+			return s.ofVersion(name), nil
+		case "subscription": // what a consumer wants: topics
+			return subscription(v.arg.([]any)), nil
 		case "repeat":
 			args := v.arg.([]any)
 			return strings.Repeat(args[0].(string), int(args[1].(int64))), nil
@@ -302,6 +309,29 @@ func (s *session) resolve(v any) (any, error) {
 		return nil, fmt.Errorf("no function %q", v.name)
 	}
 	return v, nil
+}
+
+func (s *session) load(variable string) (any, error) {
+	saved, ok := s.saved[variable]
+	if !ok {
+		return nil, fmt.Errorf("$%s is not saved", variable)
+	}
+	return saved, nil
+}
+
+func (s *session) ofVersion(name string) string { return fmt.Sprintf("%s-v%d", name, s.version) }
+
+// subscription is the metadata of a consumer in version 0 of its own protocol.
+func subscription(topics []any) []byte {
+	message := wire.ConsumerProtocolSubscription{}
+	message.Reset()
+	for _, topic := range topics {
+		message.Topics = append(message.Topics, topic.(string))
+	}
+	var w wire.Writer
+	w.Int16(0)
+	message.Encode(&w, 0)
+	return w.Bytes()
 }
 
 // fieldAt follows Topics.0.Name.
