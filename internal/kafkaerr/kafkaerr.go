@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 )
 
 // Code is an error code of the Kafka protocol, as it stands on the wire.
@@ -59,11 +60,19 @@ func CodeOf(err error) Code {
 	return UnknownServerError
 }
 
-// MessageOf returns the message for the client that err carries, or "" where it carries none.
+// maxMessage bounds what MessageOf returns, in bytes. What the client sent may stand in a message, and a string
+// of the protocol cannot have more than 32767.
+const maxMessage = 2048
+
+// MessageOf returns the message for the client that err carries, or "" where it carries none. One that is
+// too long is cut off.
 func MessageOf(err error) string {
 	var e *Error
-	if errors.As(err, &e) {
-		return e.Message
+	if !errors.As(err, &e) {
+		return ""
 	}
-	return ""
+	if len(e.Message) > maxMessage {
+		return strings.ToValidUTF8(e.Message[:maxMessage], "") + "..."
+	}
+	return e.Message
 }

@@ -3,6 +3,7 @@ package kafkaerr_test
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/walser-io/walser/internal/kafkaerr"
@@ -19,6 +20,10 @@ func TestCodeOf(t *testing.T) {
 		{"nil", nil, kafkaerr.None, ""},
 		{"bare code", kafkaerr.InvalidRecord, kafkaerr.InvalidRecord, ""},
 		{"wrapped with a message", wrapped, kafkaerr.MessageTooLarge, "the batch has 9 bytes"},
+		{
+			"a long message, cut off between letters", kafkaerr.New(kafkaerr.InvalidConfig, "%s", "x"+strings.Repeat("ä", 20_000)),
+			kafkaerr.InvalidConfig, "x" + strings.Repeat("ä", 1023) + "...",
+		},
 		{"foreign error", errors.New("open /secret: denied"), kafkaerr.UnknownServerError, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

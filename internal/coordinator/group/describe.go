@@ -1,7 +1,6 @@
 package group
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -55,8 +54,8 @@ func (s *Shard) describe(req *DescribeGroups) *DescribeGroupsResponse {
 func missing(id string, version int16) DescribedGroup {
 	d := DescribedGroup{GroupID: id, State: Dead.String()}
 	if version >= describeNamesMissingGroup {
-		d.Err = kafkaerr.GroupIDNotFound
-		d.Message = fmt.Sprintf("Group %s not found.", id)
+		err := kafkaerr.New(kafkaerr.GroupIDNotFound, "Group %s not found.", id)
+		d.Err, d.Message = err.Code, kafkaerr.MessageOf(err)
 	}
 	return d
 }
