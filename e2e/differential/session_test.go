@@ -40,7 +40,7 @@ type sent struct {
 }
 
 // patience is how long a broker may take before its silence is its answer.
-const patience = 5 * time.Second
+const patience = 10 * time.Second
 
 func newSession(addr string) *session {
 	return &session{addr: addr, conns: map[string]*conn{}, saved: map[string]any{}, known: names{}}
