@@ -299,8 +299,12 @@ func (n *Node) Close() {
 	}
 }
 
-// autoCreateTopic creates a topic for auto.create.topics.enable.
+// autoCreateTopic creates a topic for auto.create.topics.enable. An internal topic is created with the
+// settings of whoever keeps its state there, or not at all.
 func (n *Node) autoCreateTopic(ctx context.Context, name string) error {
+	if model.IsInternalTopic(name) {
+		return n.createInternalTopic(ctx, name)
+	}
 	results, err := n.controller.CreateTopics(ctx, control.CreateTopics{
 		Topics: []control.NewTopic{{Name: name, Partitions: -1, ReplicationFactor: -1}},
 	})

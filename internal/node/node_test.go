@@ -9,6 +9,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/walser-io/walser/internal/node/nodetest"
 	"github.com/walser-io/walser/internal/vfs"
@@ -100,6 +101,49 @@ func TestNode_LeaderEpochGrowsWithEveryStart(t *testing.T) {
 		}
 		last = epoch
 		fs = fs.KillProcess()
+	}
+}
+
+// A client that only asks for the metadata of the topic of groups has it created, and as the coordinator
+// would: deleted by age, with one partition, it would forget what groups committed.
+func TestNode_MetadataCreatesInternalTopics(t *testing.T) {
+	n := nodetest.Start(t, nodetest.Options{})
+	client := n.Client()
+	admin := kadm.NewClient(client)
+	ask := func(topic string) int {
+		req := kmsg.NewPtrMetadataRequest()
+		req.AllowAutoTopicCreation = true
+		asked := kmsg.NewMetadataRequestTopic()
+		asked.Topic = &topic
+		req.Topics = append(req.Topics, asked)
+		answer, err := req.RequestWith(within(t), client)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(answer.Topics[0].Partitions)
+	}
+	partitions := 0
+	for ctx := within(t); partitions == 0 && ctx.Err() == nil; partitions = ask("__consumer_offsets") {
+	}
+	if partitions != 50 {
+		t.Errorf("the topic of groups has %d partitions, want 50", partitions)
+	}
+	configs, err := admin.DescribeTopicConfigs(within(t), "__consumer_offsets")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range configs[0].Configs {
+		if c.Key == "cleanup.policy" && c.MaybeValue() != "compact" {
+			t.Errorf("the topic of groups has cleanup.policy %s, want compact", c.MaybeValue())
+		}
+	}
+	// Nobody keeps transactions here yet, so their topic must not come to be with the settings of any other.
+	ask("__transaction_state")
+	ask("after")
+	for ctx := within(t); ask("after") == 0 && ctx.Err() == nil; {
+	}
+	if n := ask("__transaction_state"); n != 0 {
+		t.Errorf("the topic of transactions was created, with %d partitions", n)
 	}
 }
 
