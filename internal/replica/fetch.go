@@ -43,7 +43,8 @@ const (
 
 // FetchPartition asks for the records of one partition from Offset on.
 type FetchPartition struct {
-	// Replica is asked. Nil means that Err is already set; the fetch is then answered at once.
+	// Replica is asked. Nil means that Err is already set, because there is no such partition: as in Kafka the
+	// others still wait for theirs.
 	Replica            *Replica
 	Err                error
 	Offset             int64
@@ -73,10 +74,10 @@ type EpochEnd struct {
 	Offset int64
 }
 
-// Fetch calls Ready when MinBytes have gathered, a partition has an error, or MaxWait is over.
+// Fetch calls Ready when MinBytes have gathered, a replica has an error, or MaxWait is over.
 func (m *Manager) Fetch(f *Fetch) {
 	f.timed, f.enlisted, f.stuck = false, false, false
-	f.expired.Store(f.MaxWait <= 0 || len(f.Partitions) == 0)
+	f.expired.Store(f.MaxWait <= 0 || !f.asksAnyone())
 	f.state.Store(fetchExamined)
 	if !f.expired.Load() && !f.satisfied() {
 		f.timed, f.enlisted = true, true
@@ -85,7 +86,9 @@ func (m *Manager) Fetch(f *Fetch) {
 		for i := range f.Partitions {
 			p := &f.Partitions[i]
 			p.owner = f
-			p.Replica.enlistFetch(p)
+			if p.Replica != nil {
+				p.Replica.enlistFetch(p)
+			}
 		}
 	}
 	// Look (again): records that came between the first look and enlisting woke nobody.
@@ -173,8 +176,20 @@ func (f *Fetch) dismiss() {
 		return
 	}
 	for i := range f.Partitions {
-		f.Partitions[i].Replica.dismissFetch(&f.Partitions[i])
+		if p := &f.Partitions[i]; p.Replica != nil {
+			p.Replica.dismissFetch(p)
+		}
 	}
+}
+
+// asksAnyone reports whether a partition of the fetch exists: otherwise there is nothing to wait for.
+func (f *Fetch) asksAnyone() bool {
+	for i := range f.Partitions {
+		if f.Partitions[i].Replica != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // satisfied reports whether the fetch can be answered now. Bytes are counted as Kafka does, by what each
@@ -185,6 +200,9 @@ func (f *Fetch) satisfied() bool {
 		return true
 	}
 	for i := range f.Partitions {
+		if f.Partitions[i].Replica == nil {
+			continue
+		}
 		available, done := f.Partitions[i].available(f, need-gathered)
 		if gathered += available; done || gathered >= need {
 			return true

@@ -259,6 +259,43 @@ func TestFetch_WaitsForTheHighWatermark(t *testing.T) {
 	got.Records.Release()
 }
 
+// A partition that does not exist is told of with the rest: a consumer of a deleted topic would otherwise ask
+// again and again without a pause.
+func TestFetch_MissingPartitionsDoNotEndTheWait(t *testing.T) {
+	b := newBroker(t, vfs.NewMem(1), partition.CachingAuto)
+	r := b.createTopic(0)
+	answered := make(chan *replica.Fetch, 2)
+	fetch := func(partitions ...replica.FetchPartition) {
+		b.manager.Fetch(&replica.Fetch{
+			MaxWait: time.Hour, MinBytes: 1, MaxBytes: 1 << 20, Partitions: partitions,
+			Ready: func(f *replica.Fetch) {
+				b.manager.Collect(f)
+				answered <- f
+			},
+		})
+	}
+	missing := replica.FetchPartition{Err: kafkaerr.UnknownTopicOrPartition}
+	fetch(missing, replica.FetchPartition{Replica: r, MaxBytes: 1 << 20, CurrentLeaderEpoch: -1, LastFetchedEpoch: -1})
+	select {
+	case f := <-answered:
+		t.Fatalf("answered without a record: %+v", f.Partitions)
+	default:
+	}
+	if result := b.produce(r, replica.AcksAll, batch(t, "a")); result.Err != nil {
+		t.Fatal(result.Err)
+	}
+	got := (<-answered).Partitions
+	if !errors.Is(got[0].Result.Err, kafkaerr.UnknownTopicOrPartition) || got[1].Result.Records.Size == 0 {
+		t.Errorf("the answers are %+v and %+v, want an error and a record", got[0].Result, got[1].Result)
+	}
+	got[1].Result.Records.Release()
+
+	fetch(missing) // and nothing to wait for
+	if f := <-answered; !errors.Is(f.Partitions[0].Result.Err, kafkaerr.UnknownTopicOrPartition) {
+		t.Errorf("the answer is %+v, want an error", f.Partitions[0].Result)
+	}
+}
+
 func TestFetch_TimesOutEmpty(t *testing.T) {
 	b := newBroker(t, vfs.NewMem(1), partition.CachingAuto)
 	r := b.createTopic(0)

@@ -4,10 +4,11 @@ package fetch
 //
 // Behaviour: partitions are read in the order of the request (of the session), until fetch.max.bytes and
 // the request's own limits are reached; the first batch may exceed them (KIP-74). The answer waits for
-// MinBytes or MaxWaitMs; an error of any partition ends the wait. Consumers read up to the high watermark,
-// or under read_committed up to the last stable offset. A client that says which epoch it read last is told
-// where that ends here, if its records are not ours (KIP-595). One that names a replica id is known to no
-// partition: UNKNOWN_LEADER_EPOCH, or NOT_LEADER_OR_FOLLOWER where it does not say which epoch it knows.
+// MinBytes or MaxWaitMs; an error of any partition ends the wait, unless it is that there is no such
+// partition. Consumers read up to the high watermark, or under read_committed up to the last stable offset.
+// A client that says which epoch it read last is told where that ends here, if its records are not ours
+// (KIP-595). One that names a replica id is known to no partition: UNKNOWN_LEADER_EPOCH, or
+// NOT_LEADER_OR_FOLLOWER where it does not say which epoch it knows.
 //
 // Versions: v4 isolation levels; v5 log start offset; v7 sessions (KIP-227); v9 leader epochs (KIP-320);
 // v11 racks; v12 flexible; v13 topic ids (KIP-516); v15 replica state; v16 leader hints (KIP-951).

@@ -126,14 +126,12 @@ func newSessions(d Deps) *sessions {
 	return c
 }
 
-// open finds the session that a request continues, after it has taken the request's changes. A nil
-// session without an error is a full fetch.
+// open finds the session that a request continues, after it has taken the request's changes. One that is
+// left with nothing ends, as in Kafka. A nil session without an error is a full fetch.
 func (c *sessions) open(req *wire.FetchRequest, version int16) (*session, error) {
 	if req.SessionEpoch == finalEpoch || req.SessionEpoch == initialEpoch {
 		if req.SessionID != 0 {
-			c.mu.Lock()
-			delete(c.mu.byID, req.SessionID)
-			c.mu.Unlock()
+			c.remove(req.SessionID)
 		}
 		return nil, nil
 	}
@@ -153,7 +151,17 @@ func (c *sessions) open(req *wire.FetchRequest, version int16) (*session, error)
 	}
 	s.mu.epoch, s.mu.used = nextEpoch(s.mu.epoch), c.now()
 	s.takeLocked(req)
+	if len(s.mu.interests) == 0 {
+		c.remove(s.id)
+		return nil, nil
+	}
 	return s, nil
+}
+
+func (c *sessions) remove(id int32) {
+	c.mu.Lock()
+	delete(c.mu.byID, id)
+	c.mu.Unlock()
 }
 
 // takeLocked applies what a request adds to its session and removes from it.
@@ -184,9 +192,6 @@ func (c *sessions) create(req *wire.FetchRequest, version int16) *session {
 	partitions := 0
 	for i := range req.Topics {
 		partitions += len(req.Topics[i].Partitions)
-	}
-	if partitions == 0 {
-		return nil
 	}
 	now := c.now()
 	c.mu.Lock()
