@@ -76,6 +76,10 @@ func buildBatch(o object, resolve func(any) (any, error)) ([]byte, error) {
 	}
 	builder := record.NewBuilder(opts)
 	for _, v := range values {
+		v, err := resolve(v)
+		if err != nil {
+			return nil, err
+		}
 		recordTs, recordKey := ts, key
 		if o, ok := v.(object); ok { // {ts: 5, key: "k", value: "v"}
 			v = nil

@@ -82,6 +82,7 @@ log.dirs=%[3]s/data
 offsets.topic.replication.factor=1
 transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
+log.initial.task.delay.ms=3600000
 `, addr, controller, dir)
 	for _, s := range settings {
 		properties += s + "\n"
