@@ -13,6 +13,7 @@ import (
 	"github.com/walser-io/walser/internal/control"
 	"github.com/walser-io/walser/internal/kafka/server"
 	"github.com/walser-io/walser/internal/kafkaerr"
+	"github.com/walser-io/walser/internal/model"
 	"github.com/walser-io/walser/internal/wire"
 )
 
@@ -25,26 +26,24 @@ func (h *deleteTopics) handle(r *server.Request) server.Outcome {
 		defer cancel()
 		resp := r.Response().(*wire.DeleteTopicsResponse)
 		var asked []control.DeleteTopic
-		for _, name := range req.TopicNames {
-			asked = append(asked, control.DeleteTopic{Name: name})
+		for i := range req.TopicNames {
+			if name := &req.TopicNames[i]; *name == "" {
+				refuse(resp, name, model.TopicID{}, errNoName)
+			} else {
+				asked = append(asked, control.DeleteTopic{Name: *name})
+			}
 		}
 		for i := range req.Topics {
-			t := &req.Topics[i]
-			if (t.Name == nil) == t.TopicID.IsZero() {
-				var name string
-				if t.Name != nil {
-					name = *t.Name
-				}
-				addDeleted(resp, control.DeleteTopicResult{
-					Name: name, ID: t.TopicID, Err: kafkaerr.New(kafkaerr.InvalidRequest, "a topic to delete is named by its name or by its id"),
-				})
-				continue
+			switch t := &req.Topics[i]; {
+			case (t.Name == nil) == t.TopicID.IsZero():
+				refuse(resp, t.Name, t.TopicID, errNameOrID)
+			case t.Name == nil:
+				asked = append(asked, control.DeleteTopic{ID: t.TopicID})
+			case *t.Name == "":
+				refuse(resp, t.Name, t.TopicID, errNoName)
+			default:
+				asked = append(asked, control.DeleteTopic{Name: *t.Name})
 			}
-			item := control.DeleteTopic{ID: t.TopicID}
-			if t.Name != nil {
-				item.Name = *t.Name
-			}
-			asked = append(asked, item)
 		}
 		if len(asked) > 0 {
 			results, err := h.deps.Controller.DeleteTopics(ctx, asked)
@@ -60,6 +59,18 @@ func (h *deleteTopics) handle(r *server.Request) server.Outcome {
 		r.Reply(resp)
 	})
 	return server.Parked
+}
+
+var (
+	errNameOrID = kafkaerr.New(kafkaerr.InvalidRequest, "a topic to delete is named by its name or by its id")
+	errNoName   = kafkaerr.New(kafkaerr.UnknownTopicOrPartition, "no topic has an empty name")
+)
+
+// refuse answers for a topic that the controller is not asked about.
+func refuse(resp *wire.DeleteTopicsResponse, name *string, id model.TopicID, err error) {
+	t := wire.Add(&resp.Responses)
+	t.Name, t.TopicID = name, id
+	t.ErrorCode, t.ErrorMessage = answer(err)
 }
 
 func addDeleted(resp *wire.DeleteTopicsResponse, result control.DeleteTopicResult) {
