@@ -13,7 +13,8 @@ package produce
 // (KIP-951); v11-12 transaction verification (KIP-890); v13 topic ids (KIP-516). v0-2 are advertised and
 // refused: librdkafka reads from a missing v0 that the broker cannot decompress (KAFKA-18659).
 //
-// On purpose other than Kafka: none of the answers.
+// On purpose other than Kafka: a partition that stands twice in a request is appended to and answered twice;
+// bytes behind a batch, or behind its compressed records, are refused; a duplicate has no log append time.
 
 import (
 	"errors"
