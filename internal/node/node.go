@@ -140,6 +140,11 @@ func (n *Node) openQuorum() (err error) {
 	if dir == "" {
 		dir = n.cfg.LogDirs[0]
 	}
+	for _, d := range n.storage.Dirs() {
+		if d.Path == dir && d.Offline != nil {
+			return fmt.Errorf("open the metadata log (metadata.log.dir) in %s: %w", dir, d.Offline)
+		}
+	}
 	n.store, err = raftstore.Open(filepath.Join(dir, raftstore.DirName), raftstore.Config{}, raftstore.Deps{FS: n.deps.FS, Fatal: n.fail})
 	if err != nil {
 		return err

@@ -2,8 +2,10 @@ package node_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -217,4 +219,21 @@ func TestNode_SeveralLogDirectories(t *testing.T) {
 	if p := topics["t"].Partitions[0]; len(p.OfflineReplicas) > 0 || len(p.ISR) != 1 {
 		t.Errorf("offline replicas %v, in sync %v", p.OfflineReplicas, p.ISR)
 	}
+}
+
+// The first log directory may fail while it is formatted. A metadata log in it would be one in a directory that
+// belongs to nobody, and that no start takes over again.
+func TestNode_MetadataDirectoryFailsAtTheFirstStart(t *testing.T) {
+	fs := vfs.NewMem(1)
+	dirs := []string{"log.dirs=/a,/b"}
+	_, err := nodetest.TryStart(t, nodetest.Options{Set: dirs, FS: vfs.NewFaulty(fs, func(op vfs.Op) error {
+		if op.Kind == vfs.OpWrite && op.Name == "/a/meta.properties.tmp" {
+			return syscall.EIO
+		}
+		return nil
+	})})
+	if !errors.Is(err, syscall.EIO) {
+		t.Errorf("the start: %v", err)
+	}
+	produce(t, nodetest.Start(t, nodetest.Options{FS: fs.KillProcess(), Set: dirs}), "t", 0, 1)
 }
