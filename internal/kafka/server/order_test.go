@@ -110,6 +110,26 @@ func TestRequest_CloseConnectionComesAfterTheAnswersBeforeIt(t *testing.T) {
 	c.expectClosed()
 }
 
+// A handler says how to cancel once what it parked is under way, and that may have answered by then.
+func TestConn_HangUpCancelsNothingThatIsAnswered(t *testing.T) {
+	served := make(chan *server.Request, 2)
+	n := start(t, []server.API{api(wire.KeyProduce, func(r *server.Request) server.Outcome {
+		if r.Header.CorrelationID == 2 { // which waits behind the first for its turn to be sent
+			reply(r)
+			r.OnCancel(func() { t.Error("an answered request was cancelled") })
+		}
+		served <- r
+		return server.Parked
+	})}, server.Config{})
+	c, ended := n.pipe(t)
+	c.send(produce(1, -1, 1), produce(2, -1, 1))
+	first := <-served
+	<-served
+	c.conn.Close()
+	<-ended
+	reply(first)
+}
+
 func TestConn_HangUpCancelsWhatIsParked(t *testing.T) {
 	for _, how := range []string{"tcp", "memory"} {
 		t.Run(how, func(t *testing.T) {
@@ -128,13 +148,14 @@ func TestConn_HangUpCancelsWhatIsParked(t *testing.T) {
 			c.conn.Close()
 			<-cancelled
 			<-r.Context().Done()
-			reply(r) // late, and of no effect but to let go
-			<-sent
 			after := false
 			r.OnCancel(func() { after = true })
 			if !after {
 				t.Error("OnCancel after the hang-up did not run at once")
 			}
+			reply(r) // late, and of no effect but to let go
+			<-sent
+			r.OnCancel(func() { t.Error("OnCancel after the answer ran") })
 			if how == "memory" {
 				<-ended
 				if err := context.Cause(r.Context()); err == nil || err.Error() != "peer hung up" {

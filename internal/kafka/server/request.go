@@ -126,15 +126,19 @@ func (r *Request) CloseConnection(cause error) {
 // before the request is answered. fn runs at once if that has happened. It runs on any goroutine, must
 // not block, and may run while another goroutine answers, so it names what it cancels by something other
 // than the request. A cancelled request need not be answered; if it is, nothing is sent.
+//
+// A handler may call it until it returns, even where the request is answered by then: that does nothing.
+// So it first parks what waits, and then says how to cancel that; the other way round, a connection that
+// goes in between cancels what is not there yet.
 func (r *Request) OnCancel(fn func()) {
 	c := r.Conn
 	c.mu.Lock()
-	dead := c.mu.dead
-	if !dead {
+	dead, answered := c.mu.dead, r.answered
+	if !dead && !answered {
 		r.onCancel = fn
 	}
 	c.mu.Unlock()
-	if dead {
+	if dead && !answered {
 		fn()
 	}
 }

@@ -75,10 +75,14 @@ func (f *fetch) handle(r *server.Request) server.Outcome {
 	c := f.calls.Get().(*call)
 	c.start(r, req, s)
 	r.ReleaseFrame()
+	var cancel func()
 	if c.fetch.MaxWait > 0 {
-		r.OnCancel(c.canceller())
+		cancel = c.canceller()
 	}
-	f.deps.Replicas.Fetch(&c.fetch)
+	f.deps.Replicas.Fetch(&c.fetch) // from here on c may be another request's
+	if cancel != nil {
+		r.OnCancel(cancel) // not before there is something to cancel: it runs at once if the peer has gone
+	}
 	return server.Parked
 }
 
