@@ -2,6 +2,7 @@ package fetch
 
 import (
 	"math"
+	"sync/atomic"
 	"time"
 
 	"github.com/walser-io/walser/internal/kafkaerr"
@@ -64,6 +65,7 @@ type session struct {
 		used      time.Time
 		interests map[key]*interest
 		ring      interest // head of the order
+		gone      bool     // out of the cache: its interests are not counted any more
 	}
 }
 
@@ -110,6 +112,10 @@ type sessions struct {
 	random func() uint32
 	now    func() time.Time
 
+	// interests counts those of all sessions in the cache. They are what sessions cost, some 200 bytes each,
+	// and one request may bring a million that name nothing.
+	interests atomic.Int64
+
 	mu struct {
 		xsync.Mutex
 		byID map[int32]*session
@@ -120,48 +126,83 @@ type sessions struct {
 // (min.incremental.fetch.session.eviction.ms).
 const staleAfter = 120 * time.Second
 
+// interestsPerSession bounds the interests of all sessions, by the mean over a full cache. A client whose
+// partitions have no room goes on with full fetches.
+const interestsPerSession = 256
+
 func newSessions(d Deps) *sessions {
 	c := &sessions{limit: d.Config.MaxSessions, random: d.Random, now: d.Now}
 	c.mu.byID = map[int32]*session{}
 	return c
 }
 
-// open finds the session that a request continues, after it has taken the request's changes. One that is
-// left with nothing ends, as in Kafka. A nil session without an error is a full fetch.
+// open finds the session that a request continues, after it has taken the request's changes. A nil
+// session without an error is a fetch outside any session: a full one, or one that leaves its session without
+// partitions, which ends it.
 func (c *sessions) open(req *wire.FetchRequest, version int16) (*session, error) {
-	if req.SessionEpoch == finalEpoch || req.SessionEpoch == initialEpoch {
-		if req.SessionID != 0 {
-			c.remove(req.SessionID)
-		}
-		return nil, nil
-	}
 	c.mu.Lock()
 	s := c.mu.byID[req.SessionID]
 	c.mu.Unlock()
+	if req.SessionEpoch == finalEpoch || req.SessionEpoch == initialEpoch {
+		if s != nil {
+			c.end(s)
+		}
+		return nil, nil
+	}
 	if s == nil {
 		return nil, kafkaerr.FetchSessionIDNotFound
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	left, err := c.proceed(s, req, version)
 	switch {
-	case req.SessionEpoch != s.mu.epoch:
-		return nil, kafkaerr.InvalidFetchSessionEpoch
-	case s.byID != (version >= 13):
-		return nil, kafkaerr.FetchSessionTopicIDError
-	}
-	s.mu.epoch, s.mu.used = nextEpoch(s.mu.epoch), c.now()
-	s.takeLocked(req)
-	if len(s.mu.interests) == 0 {
-		c.remove(s.id)
+	case err != nil:
+		return nil, err
+	case left == 0:
+		c.end(s)
 		return nil, nil
+	case c.interests.Load() > c.mostInterests():
+		c.end(s) // the client begins anew, and finds no room
+		return nil, kafkaerr.FetchSessionIDNotFound
 	}
 	return s, nil
 }
 
-func (c *sessions) remove(id int32) {
+// proceed has a session take the changes of its next request, and returns how many partitions are left in it.
+func (c *sessions) proceed(s *session, req *wire.FetchRequest, version int16) (left int, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.mu.gone:
+		return 0, kafkaerr.FetchSessionIDNotFound
+	case req.SessionEpoch != s.mu.epoch:
+		return 0, kafkaerr.InvalidFetchSessionEpoch
+	case s.byID != (version >= 13):
+		return 0, kafkaerr.FetchSessionTopicIDError
+	}
+	s.mu.epoch, s.mu.used = nextEpoch(s.mu.epoch), c.now()
+	before := len(s.mu.interests)
+	s.takeLocked(req)
+	c.interests.Add(int64(len(s.mu.interests) - before))
+	return len(s.mu.interests), nil
+}
+
+func (c *sessions) mostInterests() int64 { return int64(c.limit) * interestsPerSession }
+
+// end takes a session out of the cache.
+func (c *sessions) end(s *session) {
 	c.mu.Lock()
-	delete(c.mu.byID, id)
-	c.mu.Unlock()
+	defer c.mu.Unlock()
+	c.endLocked(s)
+}
+
+func (c *sessions) endLocked(s *session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mu.gone {
+		return
+	}
+	s.mu.gone = true
+	c.interests.Add(-int64(len(s.mu.interests)))
+	delete(c.mu.byID, s.id)
 }
 
 // takeLocked applies what a request adds to its session and removes from it.
@@ -193,9 +234,17 @@ func (c *sessions) create(req *wire.FetchRequest, version int16) *session {
 	for i := range req.Topics {
 		partitions += len(req.Topics[i].Partitions)
 	}
+	if int64(partitions) > c.mostInterests() {
+		return nil
+	}
 	now := c.now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	for c.interests.Load()+int64(partitions) > c.mostInterests() {
+		if !c.evictLocked(0, now) { // stale ones only: a large session pushes nobody out
+			return nil
+		}
+	}
 	if len(c.mu.byID) >= c.limit && !c.evictLocked(partitions, now) {
 		return nil
 	}
@@ -206,6 +255,7 @@ func (c *sessions) create(req *wire.FetchRequest, version int16) *session {
 	s := newSession(id, version >= 13, now)
 	s.mu.Lock()
 	s.takeLocked(req)
+	c.interests.Add(int64(len(s.mu.interests)))
 	s.mu.Unlock()
 	c.mu.byID[id] = s
 	return s
@@ -230,9 +280,9 @@ func (c *sessions) evictLocked(partitions int, now time.Time) bool {
 	}
 	switch {
 	case oldest != nil && now.Sub(oldestUsed) > staleAfter:
-		delete(c.mu.byID, oldest.id)
+		c.endLocked(oldest)
 	case smallest != nil:
-		delete(c.mu.byID, smallest.id)
+		c.endLocked(smallest)
 	default:
 		return false
 	}
