@@ -38,7 +38,7 @@ type fetch struct {
 func newFetch(d Deps) *fetch {
 	f := &fetch{deps: d, sessions: newSessions(d)}
 	f.calls.New = func() any {
-		c := &call{owner: f}
+		c := &call{owner: f, places: map[key]int{}}
 		c.fetch.Ready = func(*replica.Fetch) { c.request.ReplyLazily(c.collect) }
 		c.collect = c.fill
 		c.done = c.recycle
@@ -55,7 +55,8 @@ type call struct {
 	session   *session // nil without one
 	full      bool     // the answer lists every partition
 	interests []*interest
-	loose     []interest // of a fetch without a session
+	loose     []interest  // of a fetch without a session
+	places    map[key]int // of loose, while takeRequest fills it
 	regions   []netx.FileRegion
 
 	use struct {
@@ -122,9 +123,10 @@ func (c *call) start(r *server.Request, req *wire.FetchRequest, s *session) {
 		c.takeRequest(req)
 	}
 	c.fetch.MaxWait = time.Duration(req.MaxWaitMs) * time.Millisecond
-	c.fetch.MinBytes, c.fetch.ReadCommitted = req.MinBytes, req.IsolationLevel == 1
-	c.fetch.Follower = req.ReplicaID >= 0 || req.ReplicaState.ReplicaID >= 0
 	c.fetch.MaxBytes = min(req.MaxBytes, c.owner.deps.Config.FetchMaxBytes)
+	c.fetch.MinBytes = min(req.MinBytes, c.fetch.MaxBytes) // more would be waited for in vain
+	c.fetch.ReadCommitted = req.IsolationLevel == 1
+	c.fetch.Follower = req.ReplicaID >= 0 || req.ReplicaState.ReplicaID >= 0
 	c.resolve(r.Version())
 }
 
@@ -139,17 +141,24 @@ func (c *call) takeSession() {
 	}
 }
 
-// takeRequest lists the partitions of a fetch outside any session.
+// takeRequest lists the partitions of a fetch outside any session, each once: of those that are named again
+// the last word counts, as in Kafka. Otherwise one frame could have a record read a million times.
 func (c *call) takeRequest(req *wire.FetchRequest) {
 	for i := range req.Topics {
 		t := &req.Topics[i]
 		k := key{topic: string(t.Topic), id: t.TopicID}
 		for j := range t.Partitions {
 			k.partition = t.Partitions[j].Partition
-			c.loose = append(c.loose, interest{key: k})
-			c.loose[len(c.loose)-1].want(&t.Partitions[j])
+			at, again := c.places[k]
+			if !again {
+				at = len(c.loose)
+				c.places[k] = at
+				c.loose = append(c.loose, interest{key: k})
+			}
+			c.loose[at].want(&t.Partitions[j])
 		}
 	}
+	clear(c.places)
 }
 
 // resolve finds the replicas.

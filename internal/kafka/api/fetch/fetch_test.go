@@ -43,3 +43,30 @@ func TestFetch_HangUpWhileItWaits(t *testing.T) {
 		t.Errorf("%d fetches wait for a connection that has gone", n)
 	}
 }
+
+// A partition that is named twice is answered once, by its last entry.
+func TestFetch_RepeatedPartitions(t *testing.T) {
+	b := newBroker(t)
+	c, _ := b.dial()
+	req := ask(4, 0, -1, 0, 1, 0, 0)
+	again := ask(4, 0, -1, 1, 2)
+	req.Topics = append(req.Topics, again.Topics...)
+	c.expect(4, req, 0, 0, 1, 2)
+	if got := b.asked[0].partitions; got != 3 {
+		t.Errorf("%d partitions are read", got)
+	}
+}
+
+// Nobody waits for more bytes than the answer may have.
+func TestFetch_MinBytesAboveMaxBytes(t *testing.T) {
+	b := newBroker(t)
+	c, _ := b.dial()
+	req := ask(4, 0, -1, 0)
+	req.MinBytes, req.MaxBytes = 1000, 100
+	c.expect(4, req, 0, 0)
+	req.MinBytes, req.MaxBytes = 1<<30, 1<<30
+	c.expect(4, req, 0, 0)
+	if b.asked[0].minBytes != 100 || b.asked[1].minBytes != 50<<20 {
+		t.Errorf("the fetches wait for %d and %d bytes", b.asked[0].minBytes, b.asked[1].minBytes)
+	}
+}
