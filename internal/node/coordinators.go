@@ -67,22 +67,13 @@ func topicsDeleted(deleted []*metadata.Topic) any {
 	return request
 }
 
-// createInternalTopic creates a topic that the node keeps for itself, on as many brokers as there are up to
-// the configured number.
+// createInternalTopic creates a topic that the node keeps for itself.
 func (n *Node) createInternalTopic(ctx context.Context, name string) error {
-	if name != model.GroupMetadataTopic {
+	topic, ok := n.internalTopic(name)
+	if !ok {
 		return kafkaerr.New(kafkaerr.InvalidTopicException, "%s is not a topic that this node keeps", name)
 	}
-	offsets := &n.cfg.Offsets
-	set := func(key, value string) control.ConfigEntry { return control.ConfigEntry{Name: key, Value: &value} }
-	results, err := n.controller.CreateTopics(ctx, control.CreateTopics{Topics: []control.NewTopic{{
-		Name: name, Partitions: offsets.TopicPartitions, ReplicationFactor: offsets.TopicReplicationFactor, CapReplication: true,
-		Configs: []control.ConfigEntry{
-			set("cleanup.policy", "compact"),
-			set("compression.type", "producer"),
-			set("segment.bytes", strconv.Itoa(int(offsets.TopicSegmentBytes))),
-		},
-	}}})
+	results, err := n.controller.CreateTopics(ctx, control.CreateTopics{Topics: []control.NewTopic{topic}})
 	if err == nil {
 		err = results[0].Err
 	}
@@ -91,4 +82,22 @@ func (n *Node) createInternalTopic(ctx context.Context, name string) error {
 		return fmt.Errorf("create topic %s: %w", name, err)
 	}
 	return nil
+}
+
+// internalTopic says how a topic that the node keeps for itself is created: on as many brokers as there are up
+// to the configured number. ok is false for all others.
+func (n *Node) internalTopic(name string) (topic control.NewTopic, ok bool) {
+	if name != model.GroupMetadataTopic {
+		return control.NewTopic{}, false
+	}
+	offsets := &n.cfg.Offsets
+	set := func(key, value string) control.ConfigEntry { return control.ConfigEntry{Name: key, Value: &value} }
+	return control.NewTopic{
+		Name: name, Partitions: offsets.TopicPartitions, ReplicationFactor: offsets.TopicReplicationFactor, CapReplication: true,
+		Configs: []control.ConfigEntry{
+			set("cleanup.policy", "compact"),
+			set("compression.type", "producer"),
+			set("segment.bytes", strconv.Itoa(int(offsets.TopicSegmentBytes))),
+		},
+	}, true
 }

@@ -27,7 +27,7 @@ func (n *Node) apis() []server.API {
 			Config: fetch.Config{FetchMaxBytes: n.cfg.Limits.FetchMaxBytes, MaxSessions: int(n.cfg.Limits.FetchSessionSlots)},
 		}),
 		apimetadata.APIs(apimetadata.Deps{
-			Image: n.publisher.Current, Recovering: n.recovering, CreateTopic: n.autoCreateTopic, Settings: n.metadataSettings,
+			Image: n.publisher.Current, Recovering: n.recovering, CreateTopics: n.autoCreateTopics, Settings: n.metadataSettings,
 		}),
 		topics.APIs(topics.Deps{Controller: n.controller, Describe: n.describeTopic}),
 		configs.APIs(configs.Deps{

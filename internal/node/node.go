@@ -17,6 +17,7 @@ import (
 	"github.com/walser-io/walser/internal/coordinator/runtime"
 	"github.com/walser-io/walser/internal/deadline"
 	"github.com/walser-io/walser/internal/kafka/server"
+	"github.com/walser-io/walser/internal/kafkaerr"
 	"github.com/walser-io/walser/internal/lifecycle"
 	"github.com/walser-io/walser/internal/membership"
 	"github.com/walser-io/walser/internal/metadata"
@@ -304,21 +305,32 @@ func (n *Node) Close() {
 	}
 }
 
-// autoCreateTopic creates a topic for auto.create.topics.enable. An internal topic is created with the
-// settings of whoever keeps its state there, or not at all.
-func (n *Node) autoCreateTopic(ctx context.Context, name string) error {
-	if model.IsInternalTopic(name) {
-		return n.createInternalTopic(ctx, name)
+// autoCreateTopics creates topics for auto.create.topics.enable: those of a client with the defaults, one that
+// the node keeps for itself as it needs it. Internal topics of what is not served yet are not created: with
+// the defaults they would be in the way later.
+func (n *Node) autoCreateTopics(ctx context.Context, names []string) {
+	var asked control.CreateTopics
+	for _, name := range names {
+		topic := control.NewTopic{Name: name, Partitions: -1, ReplicationFactor: -1}
+		if model.IsInternalTopic(name) {
+			internal, ok := n.internalTopic(name)
+			if !ok {
+				continue
+			}
+			topic = internal
+		}
+		asked.Topics = append(asked.Topics, topic)
 	}
-	results, err := n.controller.CreateTopics(ctx, control.CreateTopics{
-		Topics: []control.NewTopic{{Name: name, Partitions: -1, ReplicationFactor: -1}},
-	})
-	if err == nil {
-		err = results[0].Err
+	results, err := n.controller.CreateTopics(ctx, asked)
+	failed := 0
+	for _, result := range results {
+		if result.Err != nil && kafkaerr.CodeOf(result.Err) != kafkaerr.TopicAlreadyExists {
+			if failed++; err == nil {
+				err = fmt.Errorf("%s: %w", result.Name, result.Err)
+			}
+		}
 	}
 	if err != nil {
-		n.deps.Logger.Warn("a topic was not created automatically", "topic", name, "err", err)
-		return fmt.Errorf("create topic %s: %w", name, err)
+		n.deps.Logger.Warn("topics were not created automatically", "asked", len(asked.Topics), "failed", failed, "err", err)
 	}
-	return nil
 }

@@ -106,49 +106,6 @@ func TestNode_LeaderEpochGrowsWithEveryStart(t *testing.T) {
 	}
 }
 
-// A client that only asks for the metadata of the topic of groups has it created, and as the coordinator
-// would: deleted by age, with one partition, it would forget what groups committed.
-func TestNode_MetadataCreatesInternalTopics(t *testing.T) {
-	n := nodetest.Start(t, nodetest.Options{})
-	client := n.Client()
-	admin := kadm.NewClient(client)
-	ask := func(topic string) int {
-		req := kmsg.NewPtrMetadataRequest()
-		req.AllowAutoTopicCreation = true
-		asked := kmsg.NewMetadataRequestTopic()
-		asked.Topic = &topic
-		req.Topics = append(req.Topics, asked)
-		answer, err := req.RequestWith(within(t), client)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return len(answer.Topics[0].Partitions)
-	}
-	partitions := 0
-	for ctx := within(t); partitions == 0 && ctx.Err() == nil; partitions = ask("__consumer_offsets") {
-	}
-	if partitions != 50 {
-		t.Errorf("the topic of groups has %d partitions, want 50", partitions)
-	}
-	configs, err := admin.DescribeTopicConfigs(within(t), "__consumer_offsets")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, c := range configs[0].Configs {
-		if c.Key == "cleanup.policy" && c.MaybeValue() != "compact" {
-			t.Errorf("the topic of groups has cleanup.policy %s, want compact", c.MaybeValue())
-		}
-	}
-	// Nobody keeps transactions here yet, so their topic must not come to be with the settings of any other.
-	ask("__transaction_state")
-	ask("after")
-	for ctx := within(t); ask("after") == 0 && ctx.Err() == nil; {
-	}
-	if n := ask("__transaction_state"); n != 0 {
-		t.Errorf("the topic of transactions was created, with %d partitions", n)
-	}
-}
-
 func TestNode_TopicLifeCycle(t *testing.T) {
 	n := nodetest.Start(t, nodetest.Options{})
 	admin := kadm.NewClient(n.Client())
@@ -236,4 +193,44 @@ func TestNode_MetadataDirectoryFailsAtTheFirstStart(t *testing.T) {
 		t.Errorf("the start: %v", err)
 	}
 	produce(t, nodetest.Start(t, nodetest.Options{FS: fs.KillProcess(), Set: dirs}), "t", 0, 1)
+}
+
+// An internal topic that a client happens to ask for first is made as the coordinators need it, not with the
+// defaults: one partition, deleted after a week.
+func TestNode_AutoCreatesInternalTopicsAsTheyMustBe(t *testing.T) {
+	n := nodetest.Start(t, nodetest.Options{Set: []string{"offsets.topic.num.partitions=7"}})
+	asker, ctx := n.Client(), within(t)
+	ask := func(names ...string) *kmsg.MetadataResponse {
+		req := kmsg.NewPtrMetadataRequest()
+		req.AllowAutoTopicCreation = true
+		for _, name := range names {
+			topic := kmsg.NewMetadataRequestTopic()
+			topic.Topic = &name
+			req.Topics = append(req.Topics, topic)
+		}
+		resp, err := req.RequestWith(ctx, asker)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp
+	}
+	names := []string{"__consumer_offsets", "__transaction_state", "__share_group_state", "mine", "yours"}
+	resp := ask(names...)
+	for resp.Topics[0].ErrorCode != 0 || resp.Topics[3].ErrorCode != 0 || resp.Topics[4].ErrorCode != 0 {
+		resp = ask(names...) // until ctx ends
+	}
+	for i, want := range []int{7, 0, 0, 1, 1} {
+		if got := len(resp.Topics[i].Partitions); got != want {
+			t.Errorf("%s has %d partitions, want %d", names[i], got, want)
+		}
+	}
+	configs, err := kadm.NewClient(asker).DescribeTopicConfigs(ctx, "__consumer_offsets")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range configs[0].Configs {
+		if c.Key == "cleanup.policy" && c.MaybeValue() != "compact" {
+			t.Errorf("cleanup.policy of __consumer_offsets is %s, want compact", c.MaybeValue())
+		}
+	}
 }

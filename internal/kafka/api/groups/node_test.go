@@ -3,7 +3,6 @@ package groups_test
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"log/slog"
 	mathrand "math/rand/v2"
 	"net"
@@ -164,8 +163,8 @@ func (c *cluster) table(n *node) []server.API {
 	})...)
 	table = append(table, apimetadata.APIs(apimetadata.Deps{
 		Image: c.img.Load, Recovering: recovering,
-		CreateTopic: func(context.Context, string) error { return errors.New("no topic is created by asking for it") },
-		Settings:    func() apimetadata.Settings { return apimetadata.Settings{PartitionSizeLimit: 2000} },
+		CreateTopics: func(context.Context, []string) {}, // no topic is created by asking for it
+		Settings:     func() apimetadata.Settings { return apimetadata.Settings{PartitionSizeLimit: 2000} },
 	})...)
 	return append(table, groups.APIs(groups.Deps{
 		Coordinators: watched{n.runtime, c}, Image: c.img.Load, Recovering: recovering,

@@ -62,6 +62,9 @@ func (h *topics) handle(r *server.Request) server.Outcome {
 	for i := range req.Topics {
 		a.named(&req.Topics[i], mayCreate)
 	}
+	if missing := h.begin(a.missing); len(missing) > 0 {
+		h.create(r, missing)
+	}
 	r.Reply(resp)
 	return server.Done
 }
@@ -100,6 +103,7 @@ type answer struct {
 	version    int16
 	operations bool
 	view       view
+	missing    []string // topics to be created
 }
 
 func (a *answer) cluster(operations bool) {
@@ -140,7 +144,7 @@ func (a *answer) named(asked *wire.MetadataRequestTopic, mayCreate bool) {
 	case model.ValidateTopicName(name) != nil:
 		t.ErrorCode = kafkaerr.InvalidTopicException
 	case mayCreate:
-		a.handler.create(a.request, name)
+		a.missing = append(a.missing, name)
 	}
 }
 
@@ -162,23 +166,34 @@ func (a *answer) topic(topic *metadata.Topic) {
 	}
 }
 
-// create starts the creation of a topic unless one is under way. Its outcome shows in the image; a client
-// that asks again finds it there.
-func (h *topics) create(r *server.Request, name string) {
+// maxCreating bounds the topics whose creation is under way. One request may name millions; a client that
+// asks again finds that some are there, and has the next ones created.
+const maxCreating = 10_000
+
+// begin returns those of the topics whose creation is not under way, which from here on it is.
+func (h *topics) begin(missing []string) (begun []string) {
 	h.creating.Lock()
-	_, underWay := h.creating.names[name]
-	h.creating.names[name] = struct{}{}
-	h.creating.Unlock()
-	if underWay {
-		return
+	defer h.creating.Unlock()
+	for _, name := range missing {
+		if _, underWay := h.creating.names[name]; !underWay && len(h.creating.names) < maxCreating {
+			h.creating.names[name] = struct{}{}
+			begun = append(begun, name)
+		}
 	}
+	return begun
+}
+
+// create creates topics, all of a request by one change of the cluster, as in Kafka. The outcome shows in the
+// image; a client that asks again finds them there.
+func (h *topics) create(r *server.Request, names []string) {
 	r.Go(func(ctx context.Context) {
 		defer func() {
 			h.creating.Lock()
-			delete(h.creating.names, name)
-			h.creating.Unlock()
+			defer h.creating.Unlock()
+			for _, name := range names {
+				delete(h.creating.names, name)
+			}
 		}()
-		// An error is the controller's to log; the client sees that the topic is still missing.
-		_ = h.deps.CreateTopic(ctx, name)
+		h.deps.CreateTopics(ctx, names)
 	})
 }

@@ -14,9 +14,9 @@ type Deps struct {
 	Image func() *metadata.Image
 	// Recovering reports whether this broker leads the partition but has not recovered its log yet.
 	Recovering func(id model.TopicID, partition int32) bool
-	// CreateTopic creates a topic with the broker's defaults (an internal one with those of its owner), for
-	// auto.create.topics.enable. It blocks until this broker's image holds the topic.
-	CreateTopic func(ctx context.Context, name string) error
+	// CreateTopics creates topics, each as this broker would have it, for auto.create.topics.enable. It blocks
+	// until this broker's image holds them. Errors are its to log; the client sees what is still missing.
+	CreateTopics func(ctx context.Context, names []string)
 	// Settings returns what may change while the broker runs.
 	Settings func() Settings
 }
