@@ -45,3 +45,37 @@ func TestEverythingAllocatedIsCharged(t *testing.T) {
 		t.Errorf("a frame of 10 bytes may take %d", r.heap)
 	}
 }
+
+// Beyond 64 KiB someone pays for what is allocated, before it is.
+func TestReader_ChargeTo(t *testing.T) {
+	type big struct{ _ [1000]byte }
+	frame := append([]byte{200, 1}, make([]byte, 10_000)...) // 199 elements, 199 000 bytes
+	var r Reader
+	r.Reset(frame)
+	paid := 0
+	r.ChargeTo(func(bytes int) bool {
+		paid += bytes
+		return true
+	})
+	array[big](&r, nil, true, false, 1)
+	if want := 3 * 64 << 10; r.Err() != nil || paid != want {
+		t.Errorf("paid %d bytes, want %d: %v", paid, want, r.Err())
+	}
+	if pointee[[64 << 10]byte](&r); paid != 4*64<<10 {
+		t.Errorf("then paid %d bytes", paid)
+	}
+
+	r.Reset(frame)
+	r.ChargeTo(func(int) bool { return false })
+	if got := array[big](&r, nil, true, false, 1); cap(got) != 0 || !errors.Is(r.Err(), ErrMemory) || errors.Is(r.Err(), ErrMalformed) {
+		t.Errorf("unpaid: %d elements, %v", cap(got), r.Err())
+	}
+	r.Reset(frame)
+	r.ChargeTo(func(int) bool { t.Error("what is small is charged for"); return false })
+	r.texts(nil, true, false)
+	r.Reset(frame) // which ends it
+	array[big](&r, nil, true, false, 1)
+	if r.Err() != nil {
+		t.Error(r.Err())
+	}
+}

@@ -15,6 +15,9 @@ import (
 // the peer is answered by closing its connection.
 var ErrMalformed = errors.New("malformed message")
 
+// ErrMemory is in the chain of the error for a message whose memory nobody pays for; see ChargeTo.
+var ErrMemory = errors.New("no memory for the message")
+
 // ErrUnsupportedVersion is in the chain of the error for a version outside a message's range.
 var ErrUnsupportedVersion = errors.New("unsupported version")
 
@@ -37,13 +40,19 @@ type Reader struct {
 	off  int
 	end  int // of the frame, or of the tagged field that is being read
 	heap int // bytes that may still be allocated
+	free int // the part of them that nobody is asked to pay for
+	pay  func(bytes int) bool
 	err  error
 }
 
 // Reset makes b the frame. What is decoded from it may alias it.
 func (r *Reader) Reset(b []byte) {
-	*r = Reader{buf: b, end: len(b), heap: heapPerByte*len(b) + heapSlack}
+	*r = Reader{buf: b, end: len(b), heap: heapPerByte*len(b) + heapSlack, free: heapSlack}
 }
+
+// ChargeTo has pay asked for what is about to be allocated beyond 64 KiB, before it is, a multiple of 64 KiB at a
+// time. Where it returns false the message does not decode: ErrMemory. Reset ends it.
+func (r *Reader) ChargeTo(pay func(bytes int) bool) { r.pay = pay }
 
 // Err returns the first fault, or nil.
 func (r *Reader) Err() error { return r.err }
@@ -81,6 +90,14 @@ func (r *Reader) charge(n, size int) bool {
 	if r.heap -= n * size; r.heap < 0 { // n is bounded by the frame, so the product does not overflow
 		r.fault(ErrMalformed, "needs %d bytes of memory more than its size allows", -r.heap)
 		return false
+	}
+	if r.free -= n * size; r.free < 0 && r.pay != nil {
+		due := (-r.free + heapSlack - 1) / heapSlack * heapSlack
+		if !r.pay(due) {
+			r.fault(ErrMemory, "%d bytes", due)
+			return false
+		}
+		r.free += due
 	}
 	return true
 }

@@ -45,7 +45,7 @@ type ConnInfo struct {
 // Conn is one connection. Handlers use it for identity only: what concerns one request is on Request.
 //
 // Three roles touch it. The reader (one goroutine for the connection's life) owns rd. The pump (a token
-// in mu, held by the reader or by a goroutine made for it) owns out, dec and clientID. Anyone may answer
+// in mu, held by the reader or by a goroutine made for it) owns out, dec, decoding and clientID. Anyone may answer
 // a request or kill the connection, under mu.
 type Conn struct {
 	srv        *Server
@@ -65,7 +65,9 @@ type Conn struct {
 	out      *outbox // nil while there is nothing to send
 	dec      wire.Reader
 	clientID string // the last one seen, so that equal ones are one string
-	pumpFn   func() // c.pump, bound once so that `go` does not allocate
+	decoding *Request
+	pumpFn   func()         // c.pump, bound once so that `go` does not allocate
+	payFn    func(int) bool // c.pay, likewise
 
 	// What the deadlines look at, on the server's clock; 0 is "not now".
 	lastActive atomic.Int64
@@ -117,7 +119,7 @@ func (s *Server) newConn(ctx context.Context, conn net.Conn, info ConnInfo) *Con
 		c.principal = anonymous
 	}
 	c.ctx, c.cancel = context.WithCancelCause(ctx)
-	c.pumpFn = c.pump
+	c.pumpFn, c.payFn = c.pump, c.pay
 	c.preAuth.Store(info.Principal == Principal{} && authenticates(info.Listener.Protocol))
 	c.rd.open(c)
 	c.lastActive.Store(int64(c.opened))
@@ -217,7 +219,7 @@ func (c *Conn) answer(r *Request, v verdict) {
 // abandon ends an answered request of a dead connection. It is not used again.
 func (r *Request) abandon() {
 	r.sent()
-	r.ReleaseFrame()
+	r.releaseFrame()
 }
 
 // wake pumps on a new goroutine if there is something to pump and nobody does: a mute or the start-up
@@ -282,6 +284,7 @@ func (c *Conn) kill(cause error) {
 	c.mu.dead = true
 	var cancels []func()
 	var ended []*Request
+	var charged int64
 	for r := range c.mu.ring.drain() {
 		if r.onCancel != nil {
 			cancels = append(cancels, r.onCancel)
@@ -290,9 +293,15 @@ func (c *Conn) kill(cause error) {
 		if r.answered && !r.handling || !r.started {
 			ended = append(ended, r)
 		}
+		if !r.handling {
+			charged += r.charged.Swap(0) // what is parked may never be answered
+		}
 	}
 	c.mu.readAhead = 0
 	c.mu.Unlock()
+	if charged > 0 {
+		c.srv.budget.discharge(charged, true)
+	}
 
 	c.srv.noteClosed(c, cause)
 	c.cancel(cause)

@@ -1,6 +1,8 @@
 package server
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"time"
@@ -174,6 +176,9 @@ func (c *Conn) settle(r *Request, outcome Outcome, panicked bool) {
 	r.answered = r.answered || panicked
 	answered, dead := r.answered, c.mu.dead
 	c.mu.Unlock()
+	if dead {
+		r.settle() // kill left that to whoever was handling it
+	}
 	switch {
 	case panicked && !dead:
 		c.kill(errHandlerPanic)
@@ -214,18 +219,52 @@ func (c *Conn) decode(r *Request) error {
 	d := &c.dec
 	defer d.Reset(nil)
 	d.Reset(r.frame)
+	d.ChargeTo(c.payFn)
+	c.decoding = r
 	r.Header.Decode(d)
 	if err := d.Err(); err != nil {
-		return fmt.Errorf("%w: header: %w", errMalformed, err)
+		return fmt.Errorf("%w: header: %w", decodeFault(err), err)
 	}
 	r.clientID = c.intern(r.Header.ClientID)
 	if !r.api.serves(r.Header.Version) {
 		return nil // ApiVersions only: its handler answers without looking at the body
 	}
 	if err := wire.DecodeRequest(d, r.Body, r.Header.Version); err != nil {
-		return fmt.Errorf("%w: %w", errMalformed, err)
+		return fmt.Errorf("%w: %w", decodeFault(err), err)
 	}
 	return nil
+}
+
+// decodeFault says whose fault it is that a request did not decode.
+func decodeFault(err error) error {
+	if errors.Is(err, wire.ErrMemory) {
+		return errBudget
+	}
+	return errMalformed
+}
+
+// servingFactor is what a request is charged for each byte that its fields take in memory: that of the
+// handler's own view of it and of the answer too, which grow with it.
+const servingFactor = 4
+
+// pay charges the budget for the fields of the request that is being decoded, waiting for it as for a buffer. A
+// frame that would take more than there is gets nothing.
+func (c *Conn) pay(bytes int) bool {
+	b := c.srv.budget
+	n := servingFactor * int64(bytes)
+	if n > b.total-b.reserve {
+		return false
+	}
+	if !b.tryCharge(n, true) {
+		ctx, cancel := context.WithTimeoutCause(c.ctx, c.srv.cfg.HeaderTimeout, errBudget)
+		defer cancel()
+		c.srv.metrics.budgetWaits.Inc()
+		if b.charge(ctx, n, true, shedPatience, c.srv.shedSlowest) != nil {
+			return false
+		}
+	}
+	c.decoding.charged.Add(n)
+	return true
 }
 
 // encode adds the answer of a request to what is to be sent. It runs in the order of arrival.
@@ -265,7 +304,7 @@ func (c *Conn) tryEncode(r *Request) (err error) {
 			"client", r.clientID, "peer", c.remote, "err", err)
 		return fmt.Errorf("encode reply to %v v%d: %w", r.Header.Key, r.Header.Version, err)
 	}
-	r.ReleaseFrame()
+	r.releaseFrame()
 	return nil
 }
 

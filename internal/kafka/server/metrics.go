@@ -72,10 +72,10 @@ func (m *metrics) register(s *Server) error {
 			defer s.mu.Unlock()
 			return float64(len(s.mu.conns))
 		}),
-		gauge("request_memory_bytes", "Bytes of buffers that hold requests.", func() float64 {
+		gauge("request_memory_bytes", "Bytes of buffers that hold requests, and of what large requests decode to.", func() float64 {
 			return float64(s.budget.used.Load())
 		}),
-		gauge("request_memory_large_bytes", "The part of them in buffers above 64 KiB.", func() float64 {
+		gauge("request_memory_large_bytes", "The part of them that is not in buffers of up to 64 KiB.", func() float64 {
 			return float64(s.budget.large.Load())
 		}),
 	} {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"github.com/walser-io/walser/internal/invariants"
@@ -29,6 +30,7 @@ type Request struct {
 	frame      []byte
 	buf        *buffer
 	frameBytes int
+	charged    atomic.Int64 // to the budget, for what it was decoded to
 
 	// Of a request that its handler takes while it arrives: what is still to come, and what is closed when its
 	// turn has come.
@@ -144,12 +146,30 @@ func (r *Request) OnCancel(fn func()) {
 }
 
 // ReleaseFrame gives up the request's bytes: []byte fields of Body are invalid from here on. A request
-// that parks for long calls it, so that waiting costs no buffer.
+// that parks for long calls it, so that waiting costs nothing of what the budget bounds. As with OnCancel, a handler
+// may call it until it returns: where the request is answered by then, the reply may need the bytes, and they stay.
 func (r *Request) ReleaseFrame() {
+	r.Conn.mu.Lock()
+	answered := r.answered
+	r.Conn.mu.Unlock()
+	if !answered {
+		r.releaseFrame()
+	}
+}
+
+func (r *Request) releaseFrame() {
+	r.settle()
 	if r.buf != nil {
 		r.frame = nil
 		r.buf.release()
 		r.buf = nil
+	}
+}
+
+// settle gives back what the budget was charged for decoding the request.
+func (r *Request) settle() {
+	if n := r.charged.Swap(0); n > 0 {
+		r.Conn.srv.budget.discharge(n, true)
 	}
 }
 
@@ -175,7 +195,7 @@ func (r *Request) sent() {
 // recycle gives the request back for the next one of its API. Nobody else may hold it.
 func (r *Request) recycle() {
 	invariants.Assertf(len(r.afterSend) == 0, "%v recycled before its AfterSend ran", r.Header.Key)
-	r.ReleaseFrame()
+	r.releaseFrame()
 	api := r.api
 	if api == nil || r.frameBytes > poolableFrame && r.Header.Key != wire.KeyProduce {
 		return // decoded structs of unusual size go to the garbage collector

@@ -75,12 +75,12 @@ func (f *fetch) handle(r *server.Request) server.Outcome {
 	}
 	c := f.calls.Get().(*call)
 	c.start(r, req, s)
-	r.ReleaseFrame()
 	var cancel func()
 	if c.fetch.MaxWait > 0 {
 		cancel = c.canceller()
 	}
 	f.deps.Replicas.Fetch(&c.fetch) // from here on c may be another request's
+	r.ReleaseFrame()
 	if cancel != nil {
 		r.OnCancel(cancel) // not before there is something to cancel: it runs at once if the peer has gone
 	}
