@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"syscall"
 	"testing"
@@ -232,5 +233,36 @@ func TestNode_AutoCreatesInternalTopicsAsTheyMustBe(t *testing.T) {
 		if c.Key == "cleanup.policy" && c.MaybeValue() != "compact" {
 			t.Errorf("cleanup.policy of __consumer_offsets is %s, want compact", c.MaybeValue())
 		}
+	}
+}
+
+// A resource is named in five bytes and described in a hundred thousand: what the answer takes counts against the
+// memory of requests.
+func TestNode_BoundsWhatIsDescribed(t *testing.T) {
+	n := nodetest.Start(t, nodetest.Options{Set: []string{"queued.max.request.bytes=104857600"}})
+	ask := func(times int) error {
+		conn, err := n.Dial(within(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		req := kmsg.NewPtrDescribeConfigsRequest()
+		req.SetVersion(4)
+		for range times {
+			resource := kmsg.NewDescribeConfigsRequestResource()
+			resource.ResourceType, resource.ResourceName = kmsg.ConfigResourceTypeBroker, "1"
+			req.Resources = append(req.Resources, resource)
+		}
+		if _, err := conn.Write(kmsg.NewRequestFormatter().AppendRequest(nil, req, 1)); err != nil {
+			t.Fatal(err)
+		}
+		_, err = io.ReadFull(conn, make([]byte, 1000))
+		return err
+	}
+	if err := ask(20); err != nil {
+		t.Errorf("20 resources: %v", err)
+	}
+	if err := ask(5_000); !errors.Is(err, io.EOF) {
+		t.Errorf("5000 resources: %v, want the connection closed without an answer", err)
 	}
 }

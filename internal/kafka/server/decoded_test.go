@@ -116,3 +116,35 @@ func TestRequest_ReleaseFrameAfterTheAnswer(t *testing.T) {
 		t.Errorf("the answer is %q", rest)
 	}
 }
+
+func TestRequest_Reserve(t *testing.T) {
+	fetches := make(parked, 1)
+	n := start(t, []server.API{api(wire.KeyFetch, fetches.handle)}, server.Config{QueuedMaxRequestBytes: 8 << 20, SmallFrameReserve: 1 << 20})
+	c, _ := n.pipe(t)
+	c.send(fetch(1))
+	r := <-fetches
+	before := n.metric(t, memory)
+	for range 63 {
+		if !r.Reserve(1 << 10) {
+			t.Fatal("there is no room for a little")
+		}
+	}
+	if held := n.metric(t, memory); held != before {
+		t.Errorf("%v bytes are charged for less than 64 KiB", held-before)
+	}
+	if !r.Reserve(1<<20) || n.metric(t, memory) != before+(63<<10+1<<20) {
+		t.Errorf("%v bytes are charged for 1 MiB and 63 KiB", n.metric(t, memory)-before)
+	}
+	if r.Reserve(7 << 20) {
+		t.Error("more is reserved than there is")
+	}
+	if n.metric(t, memory) != before+(63<<10+1<<20) {
+		t.Error("what was refused is charged")
+	}
+	r.CloseConnection(server.ErrNoMemory)
+	c.expectClosed()
+	n.await(t, "nothing is charged any more", func() bool { return n.metric(t, memory) == 0 })
+	if got := n.metric(t, "walser_kafka_connections_closed_total", "reason", "memory"); got != 1 {
+		t.Errorf("%v connections were closed for memory, want 1", got)
+	}
+}

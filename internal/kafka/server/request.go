@@ -30,7 +30,8 @@ type Request struct {
 	frame      []byte
 	buf        *buffer
 	frameBytes int
-	charged    atomic.Int64 // to the budget, for what it was decoded to
+	charged    atomic.Int64 // to the budget, for what it was decoded to and what was reserved
+	unpaid     int          // bytes that were reserved and not charged yet
 
 	// Of a request that its handler takes while it arrives: what is still to come, and what is closed when its
 	// turn has come.
@@ -166,7 +167,29 @@ func (r *Request) releaseFrame() {
 	}
 }
 
-// settle gives back what the budget was charged for decoding the request.
+// Reserve charges the budget for memory that the answer takes, where that grows by more than a few times the
+// request: a handler calls it before it lays out what a short field asks for. False means that there is no room; the
+// handler then ends the request by CloseConnection. The first 64 KiB are free. It is not for two goroutines at a time.
+func (r *Request) Reserve(bytes int) bool {
+	if r.unpaid += bytes; r.unpaid < freeAnswer {
+		return true
+	}
+	n := int64(r.unpaid)
+	r.unpaid = 0
+	if !r.Conn.srv.budget.tryCharge(n, true) {
+		return false
+	}
+	r.charged.Add(n)
+	return true
+}
+
+// freeAnswer is the bytes of an answer that are not charged.
+const freeAnswer = 64 << 10
+
+// ErrNoMemory is why a handler closes a connection when Reserve returns false.
+var ErrNoMemory = errBudget
+
+// settle gives back what the budget was charged for the request.
 func (r *Request) settle() {
 	if n := r.charged.Swap(0); n > 0 {
 		r.Conn.srv.budget.discharge(n, true)

@@ -12,6 +12,7 @@ package configs
 // INVALID_REQUEST.
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 
@@ -35,6 +36,10 @@ func (h *describeConfigs) handle(r *server.Request) server.Outcome {
 		result.ResourceType, result.ResourceName = asked.ResourceType, asked.ResourceName
 		entries, err := h.describe(image, asked)
 		result.ErrorCode, result.ErrorMessage = answer(err)
+		if !r.Reserve(len(entries) * entryBytes) { // a resource is named in a few bytes, and may be named again and again
+			r.CloseConnection(fmt.Errorf("describe %d configs: %w", len(req.Resources), server.ErrNoMemory))
+			return server.Done
+		}
 		for j := range entries {
 			if len(asked.ConfigurationKeys) == 0 || slices.Contains(asked.ConfigurationKeys, entries[j].Name) {
 				addEntry(result, &entries[j], req)
@@ -44,6 +49,9 @@ func (h *describeConfigs) handle(r *server.Request) server.Outcome {
 	r.Reply(resp)
 	return server.Done
 }
+
+// entryBytes is about what one key of a resource takes in the answer and in its encoding.
+const entryBytes = 512
 
 func (h *describeConfigs) describe(image *metadata.Image, asked *wire.DescribeConfigsResource) ([]metaconfig.Entry, error) {
 	resolver, name := h.deps.Resolver(image), asked.ResourceName
