@@ -216,6 +216,9 @@ func TestNode_AutoCreatesInternalTopicsAsTheyMustBe(t *testing.T) {
 		return resp
 	}
 	names := []string{"__consumer_offsets", "__transaction_state", "__share_group_state", "mine", "yours"}
+	if resp := ask("mine", "mine", "yours", "mine"); len(resp.Topics) != 2 {
+		t.Errorf("two topics of four names are answered %d times", len(resp.Topics))
+	}
 	resp := ask(names...)
 	for resp.Topics[0].ErrorCode != 0 || resp.Topics[3].ErrorCode != 0 || resp.Topics[4].ErrorCode != 0 {
 		resp = ask(names...) // until ctx ends

@@ -60,7 +60,9 @@ func (h *topics) handle(r *server.Request) server.Outcome {
 	}
 	mayCreate := req.AllowAutoTopicCreation && h.deps.Settings().AutoCreateTopics
 	for i := range req.Topics {
-		a.named(&req.Topics[i], mayCreate)
+		if t := &req.Topics[i]; !a.isRepeated(t, len(req.Topics)) {
+			a.named(t, mayCreate)
+		}
 	}
 	if missing := h.begin(a.missing); len(missing) > 0 {
 		h.create(r, missing)
@@ -104,6 +106,7 @@ type answer struct {
 	operations bool
 	view       view
 	missing    []string // topics to be created
+	answered   map[topicKey]struct{}
 }
 
 func (a *answer) cluster(operations bool) {
@@ -120,6 +123,30 @@ func (a *answer) cluster(operations bool) {
 	if operations && a.version >= 8 && a.version <= 10 {
 		a.resp.ClusterAuthorizedOperations = allClusterOperations
 	}
+}
+
+// topicKey is how a request names a topic: by one of them.
+type topicKey struct {
+	name string
+	id   model.TopicID
+}
+
+// isRepeated reports whether a topic was answered already: as in Kafka, who names one again gets it once, and a
+// topic of a thousand partitions is no way to have a frame of a few bytes answered with megabytes.
+func (a *answer) isRepeated(t *wire.MetadataRequestTopic, count int) bool {
+	if count == 1 {
+		return false
+	}
+	if a.answered == nil {
+		a.answered = make(map[topicKey]struct{})
+	}
+	key := topicKey{name: string(t.Name)}
+	if t.Name == nil {
+		key.id = t.TopicID
+	}
+	_, repeated := a.answered[key]
+	a.answered[key] = struct{}{}
+	return repeated
 }
 
 // named answers for one topic that the request names.
