@@ -11,8 +11,12 @@ package groups
 // v6 flexible; v7 require_stable (KIP-447); v8 many groups in one request (KIP-709), each with its error; v9
 // member ids and epochs (KIP-848), which classic groups do not check; v10 topic ids, unknown ones
 // UNKNOWN_TOPIC_ID behind the topics that exist, and left out where all were asked for.
+//
+// On purpose other than Kafka: who asks for all offsets of one group twice in a request gets INVALID_REQUEST the
+// second time.
 
 import (
+	"fmt"
 	"sync/atomic"
 
 	"github.com/walser-io/walser/internal/coordinator/group"
@@ -39,6 +43,16 @@ type fetchedGroup struct {
 
 func (h *offsetFetch) handle(r *server.Request) server.Outcome {
 	groups := h.asked(r.Body.(*wire.OffsetFetchRequest), r.Version())
+	partitions := 0
+	for i := range groups {
+		for j := range groups[i].body.Topics {
+			partitions += len(groups[i].body.Topics[j].Partitions)
+		}
+	}
+	if !r.Reserve(partitions * fetchedBytes) { // a partition is asked for in four bytes
+		r.CloseConnection(fmt.Errorf("fetch %d offsets: %w", partitions, server.ErrNoMemory))
+		return server.Done
+	}
 	version, resp := r.Version(), r.Response().(*wire.OffsetFetchResponse)
 	var missing atomic.Int64
 	missing.Store(int64(len(groups)) + 1)
@@ -48,8 +62,15 @@ func (h *offsetFetch) handle(r *server.Request) server.Outcome {
 			r.Reply(resp)
 		}
 	}
+	all := map[string]bool{} // the groups that all offsets were asked of
 	for i := range groups {
 		g := &groups[i]
+		if g.body.All && all[g.body.GroupID] {
+			g.answer = &group.OffsetFetchResponse{Err: kafkaerr.InvalidRequest}
+			answered()
+			continue
+		}
+		all[g.body.GroupID] = g.body.All || all[g.body.GroupID]
 		h.deps.submit(g.body.GroupID, &g.body, func(answer any) {
 			g.answer = answer.(*group.OffsetFetchResponse)
 			answered()
@@ -58,6 +79,9 @@ func (h *offsetFetch) handle(r *server.Request) server.Outcome {
 	answered()
 	return server.Parked
 }
+
+// fetchedBytes is about what one offset takes on its way from the shard into the answer and its encoding.
+const fetchedBytes = 192
 
 // asked brings the request of any version into the one form.
 func (h *offsetFetch) asked(req *wire.OffsetFetchRequest, version int16) []fetchedGroup {

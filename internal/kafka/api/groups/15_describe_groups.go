@@ -11,6 +11,8 @@ package groups
 // On purpose other than Kafka: the order; Kafka's is that of a hash table.
 
 import (
+	"fmt"
+
 	"github.com/walser-io/walser/internal/coordinator/group"
 	"github.com/walser-io/walser/internal/kafka/server"
 	"github.com/walser-io/walser/internal/kafkaerr"
@@ -27,8 +29,9 @@ type describeGroups struct{ deps Deps }
 func (h *describeGroups) handle(r *server.Request) server.Outcome {
 	req := r.Body.(*wire.DescribeGroupsRequest)
 	version := r.Version()
-	described := make([]group.DescribedGroup, len(req.Groups))
-	h.deps.submitAll(req.Groups, func(ids []string) any {
+	ids, places := placed(req.Groups)
+	described := make([]group.DescribedGroup, len(ids))
+	h.deps.submitAll(ids, func(ids []string) any {
 		return &group.DescribeGroups{Version: version, GroupIDs: ids}
 	}, func(shards []groupsOfShard, answers []any) {
 		for i, answer := range answers {
@@ -37,9 +40,13 @@ func (h *describeGroups) handle(r *server.Request) server.Outcome {
 			}
 		}
 		resp := r.Response().(*wire.DescribeGroupsResponse)
-		for i := range described {
+		for _, place := range places {
+			if !r.Reserve(sizeOf(&described[place])) {
+				r.CloseConnection(fmt.Errorf("describe %d groups: %w", len(places), server.ErrNoMemory))
+				return
+			}
 			g := wire.Add(&resp.Groups)
-			fillDescribed(g, &described[i])
+			fillDescribed(g, &described[place])
 			if req.IncludeAuthorizedOperations && g.ErrorCode == kafkaerr.None {
 				g.AuthorizedOperations = allGroupOperations
 			}
@@ -47,6 +54,31 @@ func (h *describeGroups) handle(r *server.Request) server.Outcome {
 		r.Reply(resp)
 	})
 	return server.Parked
+}
+
+// placed returns the ids without repetitions, and where each id of the request stands among them.
+func placed(ids []string) (once []string, places []int) {
+	places = make([]int, len(ids))
+	at := make(map[string]int, min(len(ids), 1024))
+	for i, id := range ids {
+		place, again := at[id]
+		if !again {
+			place = len(once)
+			at[id] = place
+			once = append(once, id)
+		}
+		places[i] = place
+	}
+	return once, places
+}
+
+// sizeOf returns about what a group takes in the answer and in its encoding.
+func sizeOf(g *group.DescribedGroup) int {
+	size := 256
+	for i := range g.Members {
+		size += 512 + len(g.Members[i].Metadata) + len(g.Members[i].Assignment)
+	}
+	return size
 }
 
 func fillDescribed(resp *wire.DescribeGroupsResponseDescribedGroup, g *group.DescribedGroup) {
