@@ -77,7 +77,7 @@ func (r Records) Size() int {
 var ErrTrailingBytes = errors.New("bytes left over after the message")
 
 // DecodeRequest decodes the body that follows a request header into m. Every error but ErrTrailingBytes
-// leaves m meaningless. (Kafka's broker overlooks trailing bytes; this one calls them a broken frame.)
+// leaves m meaningless. (Kafka's broker overlooks trailing bytes, and so does this one.)
 func DecodeRequest(r *Reader, m Request, version int16) error {
 	m.Decode(r, version)
 	if err := r.Err(); err != nil {

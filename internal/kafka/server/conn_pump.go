@@ -229,7 +229,8 @@ func (c *Conn) decode(r *Request) error {
 	if !r.api.serves(r.Header.Version) {
 		return nil // ApiVersions only: its handler answers without looking at the body
 	}
-	if err := wire.DecodeRequest(d, r.Body, r.Header.Version); err != nil {
+	// What is left over behind the message is overlooked, as in Kafka's broker: a client that writes some works there.
+	if err := wire.DecodeRequest(d, r.Body, r.Header.Version); err != nil && !errors.Is(err, wire.ErrTrailingBytes) {
 		return fmt.Errorf("%w: %w", decodeFault(err), err)
 	}
 	return nil

@@ -45,7 +45,6 @@ func TestConn_FaultsCloseAfterTheAnswersBefore(t *testing.T) {
 		{"header only", announce(8, 0, 12, 0, 0, 0, 0, 0, 9), "malformed"},
 		{"client id beyond the frame", announce(10, 0, 12, 0, 0, 0, 0, 0, 9, 0x7f, 0xff), "malformed"},
 		{"empty body", frame(wire.KeyHeartbeat, 0, 9), "malformed"},
-		{"trailing byte", frame(wire.KeyHeartbeat, 0, 9, 0, 1, 'g', 0, 0, 0, 1, 0, 1, 'm', 0), "malformed"},
 		{"2^31-1 topics", append(fetch(9)[:4+8+2+4+17], 0x7f, 0xff, 0xff, 0xff), "malformed"},
 	}
 	for _, test := range tests {
@@ -61,6 +60,21 @@ func TestConn_FaultsCloseAfterTheAnswersBefore(t *testing.T) {
 				t.Errorf("%v connections closed for %s, want 1", got, test.reason)
 			}
 		})
+	}
+}
+
+// Kafka's broker reads a message off a frame and looks no further.
+func TestConn_TrailingBytesAreOverlooked(t *testing.T) {
+	groups := make(chan string, 2)
+	c := start(t, []server.API{api(wire.KeyHeartbeat, func(r *server.Request) server.Outcome {
+		groups <- string(r.Body.(*wire.HeartbeatRequest).GroupID)
+		return answerAtOnce(r)
+	})}, server.Config{}).dial(t)
+	c.send(frame(wire.KeyHeartbeat, 0, 1, 0, 1, 'g', 0, 0, 0, 1, 0, 1, 'm', 0, 42), heartbeat(2, "h"),
+		flexibleFrame(3, 3, compact("a", "1", 0, 0)...))
+	c.expect(1, 2, 3)
+	if g, h := <-groups, <-groups; g != "g" || h != "h" {
+		t.Errorf("groups %q, %q", g, h)
 	}
 }
 
