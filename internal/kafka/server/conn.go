@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"net"
+	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -134,12 +136,27 @@ func authenticates(p model.SecurityProtocol) bool {
 	return p == model.SASLPlaintext || p == model.SASLSSL
 }
 
-// clientHost writes an address the way Java prints an InetAddress without a name.
+// clientHost writes an address the way Java prints an InetAddress without a name: one of IPv6 with all its zeros,
+// each group without those it begins with, and the zone by its name.
 func clientHost(addr net.Addr) string {
-	if tcp, ok := addr.(*net.TCPAddr); ok {
-		return "/" + tcp.AddrPort().Addr().Unmap().String()
+	tcp, ok := addr.(*net.TCPAddr)
+	if !ok {
+		return "/127.0.0.1"
 	}
-	return "/127.0.0.1"
+	ip := tcp.AddrPort().Addr().Unmap()
+	if !ip.Is6() {
+		return "/" + ip.String()
+	}
+	b := ip.As16()
+	groups := make([]string, 0, 8)
+	for i := 0; i < len(b); i += 2 {
+		groups = append(groups, strconv.FormatUint(uint64(b[i])<<8|uint64(b[i+1]), 16))
+	}
+	host := "/" + strings.Join(groups, ":")
+	if zone := ip.Zone(); zone != "" {
+		host += "%" + zone
+	}
+	return host
 }
 
 // Remote returns the peer's address.

@@ -18,6 +18,8 @@ var (
 
 	ClassWithin = classWithin
 
+	ClientHost = clientHost
+
 	ErrTooMany      = errTooMany
 	ErrTooManyPerIP = errTooManyPerIP
 )

@@ -385,3 +385,18 @@ func TestAdmission_RateSpreadsConnections(t *testing.T) {
 		t.Errorf("after a quiet hour a connection waits %v", wait)
 	}
 }
+
+// Group members show the addresses of their clients, and Kafka shows what Java makes of them.
+func TestClientHost_IsWhatJavaPrints(t *testing.T) {
+	for address, want := range map[string]string{
+		"10.0.0.1:5":              "/10.0.0.1",
+		"[::ffff:10.0.0.1]:5":     "/10.0.0.1",
+		"[::1]:5":                 "/0:0:0:0:0:0:0:1",
+		"[2001:db8::ff00:42]:5":   "/2001:db8:0:0:0:0:ff00:42",
+		"[fe80::a00:27ff%eth0]:5": "/fe80:0:0:0:0:0:a00:27ff%eth0",
+	} {
+		if got := server.ClientHost(net.TCPAddrFromAddrPort(netip.MustParseAddrPort(address))); got != want {
+			t.Errorf("%s is %s, want %s", address, got, want)
+		}
+	}
+}
