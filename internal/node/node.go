@@ -155,7 +155,7 @@ func (n *Node) openQuorum() (err error) {
 	}
 	n.publisher = publish.New()
 	n.machine = publish.NewMachine(n.publisher)
-	n.quorum, err = quorum.Open(quorum.Config{ServerID: quorum.ServerID(n.storage.Dirs()[0].ID)}, quorum.Deps{
+	n.quorum, err = quorum.Open(quorum.Config{ServerID: quorum.ServerID(n.voterID(dir))}, quorum.Deps{
 		Store: n.store, Machine: n.machine, Logger: n.deps.Logger, Fatal: n.fail,
 	})
 	return err
@@ -177,6 +177,18 @@ func (n *Node) checkMetadata(dir string) error {
 			"metadata.log.dir, or else the first of log.dirs, must be where it was", dir, len(found), found[0])
 	}
 	return nil
+}
+
+// voterID returns what this node is called in the quorum: the id of the directory that holds the metadata log, so
+// that it is known again as long as that one is there; of the first one where the metadata log lies elsewhere.
+func (n *Node) voterID(metadataDir string) model.UUID {
+	dirs := n.storage.Dirs()
+	for _, dir := range dirs {
+		if filepath.Clean(dir.Path) == filepath.Clean(metadataDir) {
+			return dir.ID
+		}
+	}
+	return dirs[0].ID
 }
 
 // fail is called when it would be wrong to go on: the metadata log cannot be written.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -267,5 +268,34 @@ func TestNode_BoundsWhatIsDescribed(t *testing.T) {
 	}
 	if err := ask(5_000); !errors.Is(err, io.EOF) {
 		t.Errorf("5000 resources: %v, want the connection closed without an answer", err)
+	}
+}
+
+// A log directory that cannot be read goes offline alone, wherever it stands in log.dirs.
+func TestNode_StartsWithoutALostDirectory(t *testing.T) {
+	fs := vfs.NewMem(1)
+	opts := nodetest.Options{FS: fs, Set: []string{"log.dirs=/a,/b", "metadata.log.dir=/b"}}
+	n := nodetest.Start(t, opts)
+	before, err := kadm.NewClient(n.Client()).BrokerMetadata(within(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if err := fs.RemoveAll("/a"); err != nil {
+		t.Fatal(err)
+	}
+	file, err := fs.OpenFile("/a", os.O_CREATE|os.O_RDWR, 0o644) // which no directory can be made of
+	if err != nil {
+		t.Fatal(err)
+	}
+	file.Close()
+	after, err := kadm.NewClient(nodetest.Start(t, opts).Client()).BrokerMetadata(within(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if after.Cluster != before.Cluster {
+		t.Errorf("the cluster is %s, was %s", after.Cluster, before.Cluster)
 	}
 }
