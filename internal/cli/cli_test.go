@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -109,6 +110,57 @@ func TestServerTakenPort(t *testing.T) {
 	}, []string{"server"})
 	if code != cli.ExitConflict || !strings.Contains(stderr.String(), "setting: listeners\n") {
 		t.Errorf("exit code %d\n%s", code, stderr.String())
+	}
+}
+
+// TestServerLogDirs: directories that the node cannot use name the setting to change, and the way out.
+func TestServerLogDirs(t *testing.T) {
+	for name, tt := range map[string]struct {
+		spoil func(dir string) error
+		code  int
+		says  []string
+	}{
+		"another's": {
+			func(dir string) error { return os.Mkdir(filepath.Join(dir, "orders-0"), 0o755) }, cli.ExitError,
+			[]string{`it holds "orders-0" but no meta.properties`, "setting: log.dirs\n", "fix: name a directory of this node, or an empty one"},
+		},
+		"torn": {
+			func(dir string) error { return os.WriteFile(filepath.Join(dir, "meta.properties"), nil, 0o644) }, cli.ExitError,
+			[]string{"meta.properties: corrupt file", "setting: log.dirs\n"},
+		},
+		"in use": {
+			func(dir string) error {
+				lock, err := vfs.OS().Lock(filepath.Join(dir, ".lock"))
+				if err == nil {
+					t.Cleanup(func() { lock.Close() })
+				}
+				return err
+			}, cli.ExitConflict,
+			[]string{"another broker uses it", "setting: log.dirs\n", "fix: stop the node that uses it"},
+		},
+		"no directory": {
+			func(dir string) error { return errors.Join(os.Remove(dir), os.WriteFile(dir, nil, 0o644)) }, cli.ExitError,
+			[]string{"not a directory", "setting: log.dirs\n"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "data")
+			if err := errors.Join(os.Mkdir(dir, 0o755), tt.spoil(dir)); err != nil {
+				t.Fatal(err)
+			}
+			var stderr bytes.Buffer
+			code := cli.Main(context.Background(), cli.Deps{
+				Stdout: io.Discard, Stderr: &stderr, FS: vfs.OS(), Now: time.Now, StartNode: cli.RunNode,
+			}, []string{"server", "-q", "--set", "listeners=PLAINTEXT://127.0.0.1:0", "--set", "log.dirs=" + dir})
+			if code != tt.code {
+				t.Errorf("exit code %d, want %d", code, tt.code)
+			}
+			for _, want := range tt.says {
+				if !strings.Contains(stderr.String(), want) {
+					t.Errorf("%q is missing in:\n%s", want, stderr.String())
+				}
+			}
+		})
 	}
 }
 

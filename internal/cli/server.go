@@ -14,6 +14,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/walser-io/walser/internal/config"
+	"github.com/walser-io/walser/internal/node"
+	"github.com/walser-io/walser/internal/vfs"
 )
 
 func (a *app) serverCommand() *cobra.Command {
@@ -112,6 +114,17 @@ func (a *app) serve(ctx context.Context, cfg *config.Static) error {
 			Code: ExitConflict, Cause: err, Setting: "listeners",
 			Fix: "stop what listens there, or choose another port: walser server --set listeners=PLAINTEXT://127.0.0.1:19092",
 		}
+	}
+	if errors.Is(err, node.ErrLogDirs) {
+		failure := &Failure{
+			Code: ExitError, Cause: err, Setting: "log.dirs",
+			Fix: "name a directory of this node, or an empty one: walser server --set log.dirs=DIRECTORY",
+		}
+		if errors.Is(err, vfs.ErrLocked) {
+			failure.Code = ExitConflict
+			failure.Fix = "stop the node that uses it, or choose another directory: walser server --set log.dirs=DIRECTORY"
+		}
+		return failure
 	}
 	return ended(err)
 }

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -68,6 +69,10 @@ type Node struct {
 	fatal        chan error
 }
 
+// ErrLogDirs is in the chain of New's error for directories that cannot be used: another node's, in use, not empty,
+// or not there. vfs.ErrLocked says that they are in use.
+var ErrLogDirs = errors.New("the data directories cannot be used")
+
 // stopTimeout bounds the stop of each part: what has not been answered by then will not be.
 const stopTimeout = 20 * time.Second
 
@@ -86,10 +91,10 @@ func New(static *config.Static, deps Deps) (_ *Node, err error) {
 	}
 	cluster, err := clusterID(deps.FS, &cfg)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", ErrLogDirs, err)
 	}
 	if err := n.openStorage(cluster); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", ErrLogDirs, err)
 	}
 	if err := n.openQuorum(); err != nil {
 		return nil, err
