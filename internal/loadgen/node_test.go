@@ -1,0 +1,254 @@
+package loadgen
+
+import (
+	"context"
+	"errors"
+	"net"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+	"go.uber.org/goleak"
+
+	"github.com/walser-io/walser/internal/node/nodetest"
+)
+
+// A run that fails must leave nothing behind either.
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// measured is long enough for a record on a machine that has much else to do.
+const measured = time.Second
+
+func testLoad() Load {
+	return Load{
+		Topic: "load", Partitions: 3, RecordBytes: 100, Redundancy: 0.5, Seed: 1,
+		Producers: 2, Acks: "all", Idempotent: true, InFlight: 5, Linger: time.Millisecond, BatchBytes: 64 << 10, Codec: "none",
+		Consumers: 2,
+	}
+}
+
+// startCluster starts a node that has the load's topic.
+func startCluster(t *testing.T, load Load) []kgo.Opt {
+	t.Helper()
+	node := nodetest.Start(t, nodetest.Options{})
+	cluster := []kgo.Opt{kgo.SeedBrokers(nodetest.Addr), kgo.Dialer(func(ctx context.Context, _, _ string) (net.Conn, error) { return node.Dial(ctx) }), kgo.MetadataMinAge(10 * time.Millisecond)}
+	if err := CreateTopic(t.Context(), cluster, load); err != nil {
+		t.Fatal(err)
+	}
+	return cluster
+}
+
+// edges counts the calls of an Edge.
+type edges []time.Time
+
+func (e *edges) cross() { *e = append(*e, time.Now()) }
+
+func (e *edges) check(t *testing.T, elapsed time.Duration) {
+	t.Helper()
+	if len(*e) != 2 {
+		t.Fatalf("%d edges were crossed, want 2", len(*e))
+	}
+	if between := (*e)[1].Sub((*e)[0]); elapsed > between {
+		t.Errorf("%v were measured, but only %v lie between the edges", elapsed, between)
+	}
+}
+
+func TestSaturate(t *testing.T) {
+	load := testLoad()
+	cluster := startCluster(t, load)
+	var crossed edges
+	result, err := Saturate(t.Context(), cluster, load,
+		Window{Warmup: 50 * time.Millisecond, Measure: measured, Edge: crossed.cross})
+	if err != nil {
+		t.Fatal(err)
+	}
+	crossed.check(t, result.Elapsed)
+	if result.Bytes != 100*result.Records || result.Elapsed < measured {
+		t.Errorf("got %+v", result)
+	}
+}
+
+func TestSaturate_StopsAtItsBytes(t *testing.T) {
+	load := testLoad()
+	cluster := startCluster(t, load)
+	const limit = 16 << 20
+	result, err := Saturate(t.Context(), cluster, load, Window{Warmup: time.Hour, Measure: time.Hour, MaxBytes: limit})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A little of it may have come between the end of the warm-up and the count.
+	if result.Bytes < limit/4 || result.Bytes > limit*3/4 {
+		t.Errorf("%d bytes were measured, want about three quarters of %d", result.Bytes, limit)
+	}
+	after, err := ends(t.Context(), cluster, load)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := sum(after) * int64(load.RecordBytes); got > limit {
+		t.Errorf("%d bytes were written, more than %d", got, limit)
+	}
+}
+
+func TestRoundTrips(t *testing.T) {
+	load := testLoad()
+	load.Linger = 0
+	cluster := startCluster(t, load)
+	var crossed edges
+	result, err := RoundTrips(t.Context(), cluster, load,
+		Window{Warmup: 20 * time.Millisecond, Measure: measured, Edge: crossed.cross})
+	if err != nil {
+		t.Fatal(err)
+	}
+	crossed.check(t, result.Elapsed)
+	q := result.Produce.Quantiles()
+	if result.Records < 1 || q.P50 <= 0 || q.P50 > result.Elapsed {
+		t.Errorf("got %+v with latencies %+v", result, q)
+	}
+	// A record may be answered on one side of an edge and counted on the other, one for each producer and edge.
+	if off := q.Count - result.Records; off < -4 || off > 4 {
+		t.Errorf("%d latencies of %d records", q.Count, result.Records)
+	}
+}
+
+func TestStream(t *testing.T) {
+	load := testLoad()
+	load.Linger, load.Rate = 0, 2000
+	cluster := startCluster(t, load)
+	var crossed edges
+	result, err := Stream(t.Context(), cluster, load,
+		Window{Warmup: 100 * time.Millisecond, Measure: 250 * time.Millisecond, Edge: crossed.cross})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(crossed) != 2 {
+		t.Errorf("%d edges were crossed", len(crossed))
+	}
+	if result.Records != 500 || result.Elapsed != 250*time.Millisecond {
+		t.Errorf("got %d records in %v, want the 500 that were due", result.Records, result.Elapsed)
+	}
+	for name, want := range map[string]struct {
+		latency *Latency
+		count   int64
+	}{"produce": {result.Produce, 500}, "end to end": {result.EndToEnd, 1000}, "lag": {result.Lag, 500}} {
+		if got := want.latency.Quantiles().Count; got != want.count {
+			t.Errorf("%s: %d latencies, want %d", name, got, want.count)
+		}
+	}
+}
+
+// The clock of a record starts when it is due. While something stalls the generator, records pile up behind
+// the stall, and each of them must show it: one that counts from when it was sent shows nothing, and one that
+// counts the stalled record alone shows it in the maximum only.
+func TestStream_AStallIsSeenByAllThatItDelays(t *testing.T) {
+	load := testLoad()
+	load.Linger, load.Rate, load.Producers, load.Consumers = 0, 1000, 1, 1
+	cluster := startCluster(t, load)
+	const length = 100 * time.Millisecond
+	result, err := Stream(t.Context(), append(slices.Clone(cluster), kgo.WithHooks(&stall{length: length})), load,
+		Window{Measure: 3 * length})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, latency := range map[string]*Latency{"produce": result.Produce, "end to end": result.EndToEnd, "lag": result.Lag} {
+		if q := latency.Quantiles(); q.P99 < length*9/10 {
+			t.Errorf("%s: a third of the records were due during a stall of %v, and the quantiles are %+v", name, length, q)
+		}
+	}
+}
+
+// stall holds up one record that is given to a client.
+type stall struct {
+	record int32 // which, counted from 0
+	length time.Duration
+	seen   atomic.Int32
+}
+
+func (s *stall) OnProduceRecordBuffered(*kgo.Record) {
+	if s.seen.Add(1)-1 == s.record {
+		<-time.After(s.length)
+	}
+}
+
+// A rate of nothing is no figure.
+func TestRoundTrips_MustMeasureARecord(t *testing.T) {
+	load := testLoad()
+	load.Linger, load.Producers = 0, 1
+	cluster := startCluster(t, load)
+	stalled := append(slices.Clone(cluster), kgo.WithHooks(&stall{record: 1, length: 300 * time.Millisecond}))
+	result, err := RoundTrips(t.Context(), stalled, load, Window{Measure: time.Millisecond})
+	if err == nil || !strings.Contains(err.Error(), "measure for longer") {
+		t.Errorf("got %+v, %v", result, err)
+	}
+}
+
+func TestCatchUp(t *testing.T) {
+	load := testLoad()
+	load.RecordBytes = 1000 // several fetches
+	cluster := startCluster(t, load)
+	if err := Fill(t.Context(), cluster, load, 8000*1000-500); err != nil {
+		t.Fatal(err)
+	}
+	var crossed edges
+	result, err := CatchUp(t.Context(), cluster, load, crossed.cross)
+	if err != nil {
+		t.Fatal(err)
+	}
+	crossed.check(t, result.Elapsed)
+	if result.Records != 2*8000 || result.Bytes != 2*8000*1000 {
+		t.Errorf("two consumers read %d records, %d bytes, of 8000 records of 1000 bytes", result.Records, result.Bytes)
+	}
+}
+
+// A log that does not hold exactly what was acknowledged is the end of a run.
+func TestSaturate_ComparesWithTheLog(t *testing.T) {
+	load := testLoad()
+	cluster := startCluster(t, load)
+	_, err := Saturate(t.Context(), cluster, load, Window{Measure: 50 * time.Millisecond, Edge: func() { produceAlien(t, cluster) }})
+	if err == nil || !strings.Contains(err.Error(), "records were acknowledged, and the logs") {
+		t.Errorf("two records of another producer: %v", err)
+	}
+}
+
+func TestStream_ComparesWhatItReads(t *testing.T) {
+	load := testLoad()
+	load.Rate = 1000
+	cluster := startCluster(t, load)
+	_, err := Stream(t.Context(), cluster, load,
+		Window{Warmup: 50 * time.Millisecond, Measure: 50 * time.Millisecond, Edge: func() { produceAlien(t, cluster) }})
+	// Whoever compares first says so.
+	if err == nil || !strings.Contains(err.Error(), "it carries no number") && !strings.Contains(err.Error(), "were acknowledged, and the logs") {
+		t.Errorf("a record of another producer: %v", err)
+	}
+}
+
+func produceAlien(t *testing.T, cluster []kgo.Opt) {
+	client, err := kgo.NewClient(cluster...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if err := client.ProduceSync(t.Context(), &kgo.Record{Topic: "load", Value: []byte("alien")}).FirstErr(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestRuns_EndWithTheirContext(t *testing.T) {
+	load := testLoad()
+	load.Rate = 1000
+	cluster := startCluster(t, load)
+	cause := errors.New("the user has seen enough")
+	for name, run := range map[string]func(context.Context, []kgo.Opt, Load, Window) (Result, error){
+		"Saturate": Saturate, "RoundTrips": RoundTrips, "Stream": Stream,
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithCancelCause(t.Context())
+			_, err := run(ctx, cluster, load, Window{Measure: 10 * time.Minute, Edge: func() { cancel(cause) }})
+			if !errors.Is(err, cause) && !errors.Is(err, context.Canceled) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}

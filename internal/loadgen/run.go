@@ -1,0 +1,252 @@
+package loadgen
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// Window says how long a load runs and which part of it is measured.
+type Window struct {
+	Warmup  time.Duration // from the first acknowledgement; of Stream, from the first record
+	Measure time.Duration
+	// MaxBytes bounds the values that Saturate and RoundTrips write, since a fast broker fills a disk: the
+	// warm-up ends when a quarter of them are acknowledged, what is measured when all are. 0 means no bound.
+	MaxBytes int64
+	// Edge is called twice, where the measured part begins and where it ends; nil does nothing. The load
+	// runs on meanwhile, so it must be short.
+	Edge func()
+}
+
+func (w *Window) edge() {
+	if w.Edge != nil {
+		w.Edge()
+	}
+}
+
+func (w *Window) maxRecords(load *Load) int64 {
+	if w.MaxBytes <= 0 {
+		return noLimit
+	}
+	return w.MaxBytes / int64(load.RecordBytes)
+}
+
+const noLimit = 1 << 62
+
+// Result is what a load measured between the edges of its window.
+type Result struct {
+	Records int64 // acknowledged, or read
+	Bytes   int64 // of their values
+	Elapsed time.Duration
+
+	Produce  *Latency // from due (Stream) or sent (RoundTrips) to acknowledged
+	EndToEnd *Latency // from due to handed to the consumer
+	Lag      *Latency // from due to given to the client: how late the generator itself was
+}
+
+// Saturate keeps the buffers of all producers full and counts what is acknowledged.
+func Saturate(ctx context.Context, cluster []kgo.Opt, load Load, w Window) (Result, error) {
+	p, err := newProduction(ctx, cluster, load)
+	if err != nil {
+		return Result{}, err
+	}
+	defer p.close()
+	for i, client := range p.clients {
+		p.running.Go(func() { p.flood(client, int64(i), w.maxRecords(&load)) })
+	}
+	return p.measure(ctx, w)
+}
+
+// RoundTrips lets every producer wait for the answer to each record before it sends the next.
+func RoundTrips(ctx context.Context, cluster []kgo.Opt, load Load, w Window) (Result, error) {
+	p, err := newProduction(ctx, cluster, load)
+	if err != nil {
+		return Result{}, err
+	}
+	defer p.close()
+	latency := NewLatency()
+	for i, client := range p.clients {
+		p.running.Go(func() {
+			for n := int64(i); !p.stopped.Load() && p.ctx.Err() == nil; n += int64(load.Producers) {
+				sent := time.Now()
+				if err := client.ProduceSync(p.ctx, &kgo.Record{Value: p.payloads.At(n)}).FirstErr(); err != nil {
+					p.fail(fmt.Errorf("produce: %w", err))
+					return
+				}
+				p.count()
+				if p.measuring.Load() {
+					latency.Record(time.Since(sent))
+				}
+			}
+		})
+	}
+	result, err := p.measure(ctx, w)
+	result.Produce = latency
+	return result, err
+}
+
+// Fill writes at least the given bytes of values, as fast as it can, and returns when all are acknowledged.
+func Fill(ctx context.Context, cluster []kgo.Opt, load Load, bytes int64) error {
+	p, err := newProduction(ctx, cluster, load)
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	limit := (bytes + int64(load.RecordBytes) - 1) / int64(load.RecordBytes)
+	for i, client := range p.clients {
+		p.running.Go(func() { p.flood(client, int64(i), limit) })
+	}
+	p.running.Wait()
+	return p.finish(ctx)
+}
+
+// production is the writing half of a run.
+type production struct {
+	load     Load
+	cluster  []kgo.Opt
+	payloads *Payloads
+	clients  []*kgo.Client
+	before   []int64 // end offsets at the start
+
+	ctx          context.Context // ends with the first failure, which is its cause
+	fail         context.CancelCauseFunc
+	running      sync.WaitGroup
+	measuring    atomic.Bool
+	stopped      atomic.Bool
+	acknowledged atomic.Int64
+	awaited      atomic.Pointer[milestone]
+	records      sync.Pool
+}
+
+func newProduction(ctx context.Context, cluster []kgo.Opt, load Load) (*production, error) {
+	if err := load.Validate(); err != nil {
+		return nil, fmt.Errorf("load: %w", err)
+	}
+	before, err := ends(ctx, cluster, load)
+	if err != nil {
+		return nil, err
+	}
+	p := &production{
+		load: load, cluster: cluster, before: before,
+		payloads: NewPayloads(load.Seed, load.RecordBytes, load.Redundancy),
+		records:  sync.Pool{New: func() any { return new(kgo.Record) }},
+	}
+	p.ctx, p.fail = context.WithCancelCause(ctx)
+	for range load.Producers {
+		client, err := load.producer(cluster)
+		if err != nil {
+			p.close()
+			return nil, err
+		}
+		p.clients = append(p.clients, client)
+	}
+	return p, nil
+}
+
+// close ends what still runs and waits for it.
+func (p *production) close() {
+	p.fail(nil)
+	for _, client := range p.clients {
+		client.Close()
+	}
+	p.running.Wait()
+}
+
+// flood gives a client the records first, first + producers, … below limit, waiting where its buffer is
+// full, until it is stopped, and returns when they are acknowledged.
+func (p *production) flood(client *kgo.Client, first, limit int64) {
+	for i := first; i < limit && !p.stopped.Load() && p.ctx.Err() == nil; i += int64(p.load.Producers) {
+		p.send(client, p.payloads.At(i), nil)
+	}
+	_ = client.Flush(p.ctx) // its one error is that ctx has ended
+}
+
+// send hands one record to a client. The promise says when it is acknowledged.
+func (p *production) send(client *kgo.Client, value []byte, promise func(value []byte)) {
+	record := p.records.Get().(*kgo.Record)
+	record.Value = value
+	client.Produce(p.ctx, record, func(record *kgo.Record, err error) {
+		if err != nil {
+			p.fail(fmt.Errorf("produce: %w", err))
+			return
+		}
+		p.count()
+		if promise != nil {
+			promise(record.Value)
+		}
+		*record = kgo.Record{}
+		p.records.Put(record)
+	})
+}
+
+// measure waits through the warm-up and the measured part, then stops the producers and checks what they did.
+func (p *production) measure(ctx context.Context, w Window) (Result, error) {
+	limit := w.maxRecords(&p.load)
+	p.wait(deliveryTimeout, 1) // a connection and a producer id come first
+	p.wait(w.Warmup, limit/4)
+	w.edge()
+	p.measuring.Store(true)
+	began, from := time.Now(), p.acknowledged.Load()
+	p.wait(w.Measure, limit)
+	p.measuring.Store(false)
+	elapsed, records := time.Since(began), p.acknowledged.Load()-from
+	w.edge()
+	p.stopped.Store(true)
+	if err := p.finish(ctx); err != nil {
+		return Result{}, err
+	}
+	if records == 0 {
+		return Result{}, fmt.Errorf("no record was acknowledged in the %v that were measured: measure for longer", elapsed)
+	}
+	return Result{Records: records, Bytes: records * int64(p.load.RecordBytes), Elapsed: elapsed}, nil
+}
+
+// milestone is a number of acknowledged records that somebody waits for.
+type milestone struct {
+	records int64
+	reached chan struct{}
+}
+
+// count takes one acknowledgement.
+func (p *production) count() {
+	n := p.acknowledged.Add(1)
+	if m := p.awaited.Load(); m != nil && m.records == n {
+		close(m.reached)
+	}
+}
+
+// wait returns when the time has passed, as many records are acknowledged, or the run has failed.
+func (p *production) wait(d time.Duration, records int64) {
+	m := &milestone{records: records, reached: make(chan struct{})}
+	p.awaited.Store(m)
+	if p.acknowledged.Load() >= records {
+		return
+	}
+	end := time.NewTimer(d)
+	defer end.Stop()
+	select {
+	case <-end.C:
+	case <-m.reached:
+	case <-p.ctx.Done():
+	}
+}
+
+// finish waits for the producers and compares what was acknowledged with what the logs hold.
+func (p *production) finish(ctx context.Context) error {
+	p.running.Wait()
+	if err := context.Cause(p.ctx); err != nil {
+		return err
+	}
+	after, err := ends(ctx, p.cluster, p.load)
+	if err != nil {
+		return err
+	}
+	if acknowledged, held := p.acknowledged.Load(), sum(after)-sum(p.before); acknowledged != held {
+		return fmt.Errorf("%d records were acknowledged, and the logs of topic %s hold %d", acknowledged, p.load.Topic, held)
+	}
+	return nil
+}

@@ -1,0 +1,68 @@
+package loadgen
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// CreateTopic creates the load's topic with the cluster's defaults, one replica, and waits until every
+// partition has a leader that answers.
+func CreateTopic(ctx context.Context, cluster []kgo.Opt, load Load) error {
+	client, err := kgo.NewClient(cluster...)
+	if err != nil {
+		return fmt.Errorf("make a client: %w", err)
+	}
+	defer client.Close()
+	admin := kadm.NewClient(client)
+	if _, err := admin.CreateTopic(ctx, int32(load.Partitions), 1, nil, load.Topic); err != nil {
+		return fmt.Errorf("create topic %s: %w", load.Topic, err)
+	}
+	for {
+		_, err := endOffsets(ctx, admin, load)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for the leaders of topic %s: %w (%w)", load.Topic, ctx.Err(), err)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// ends returns the end offset of each partition, by its number.
+func ends(ctx context.Context, cluster []kgo.Opt, load Load) ([]int64, error) {
+	client, err := kgo.NewClient(cluster...)
+	if err != nil {
+		return nil, fmt.Errorf("make a client: %w", err)
+	}
+	defer client.Close()
+	return endOffsets(ctx, kadm.NewClient(client), load)
+}
+
+func endOffsets(ctx context.Context, admin *kadm.Client, load Load) ([]int64, error) {
+	listed, err := admin.ListEndOffsets(ctx, load.Topic)
+	if err == nil {
+		err = listed.Error()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list the end offsets of topic %s: %w", load.Topic, err)
+	}
+	if has := len(listed[load.Topic]); has != load.Partitions {
+		return nil, fmt.Errorf("topic %s has %d partitions, the load wants %d", load.Topic, has, load.Partitions)
+	}
+	offsets := make([]int64, load.Partitions)
+	listed.Each(func(o kadm.ListedOffset) { offsets[o.Partition] = o.Offset })
+	return offsets, nil
+}
+
+func sum(offsets []int64) (total int64) {
+	for _, offset := range offsets {
+		total += offset
+	}
+	return total
+}
