@@ -1,0 +1,66 @@
+// Command bench puts the same load on Walser and on Apache Kafka in turn, on this machine, and prints how
+// they compare: throughput, latency, CPU and memory of the broker, start-up. docs/benchmarks.md says how to
+// run it and how to read it.
+//
+// Every round has a process and a directory of its own, and neither outlives it, however the program ends.
+// The load is internal/loadgen's; this program starts peers, reads their accounts in /proc, and reports.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	// SIGPIPE is here because `bench 2>&1 | head` would otherwise end the program without its clean-up.
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
+	defer stop()
+	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	switch {
+	case err == nil, errors.Is(err, flag.ErrHelp):
+	default:
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// run is the program. When it returns, what it started has ended and what it wrote is gone.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	o, err := parseOptions(args, stderr)
+	if err != nil {
+		return err
+	}
+	if o.list {
+		listScenarios(stdout)
+		return nil
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, o.timeout, fmt.Errorf("-timeout %v is over", o.timeout))
+	defer cancel()
+
+	dir, err := os.MkdirTemp(o.dir, "walser-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir) // the last directory of a round is gone already; what is left is small
+	peers, err := preparePeers(ctx, o, dir, stderr)
+	if err != nil {
+		return err
+	}
+	b := &bench{options: o, peers: peers, dir: dir, progress: stderr}
+	report := newReport(describeMachine(ctx, dir), o, peers)
+	err = b.measureAll(ctx, report)
+	if report.empty() {
+		return err
+	}
+	// A run that was cut short still shows the scenarios that it finished.
+	if o.output == "json" {
+		return errors.Join(err, report.writeJSON(stdout))
+	}
+	return errors.Join(err, report.writeTable(stdout))
+}
