@@ -136,8 +136,8 @@ func (c *Conn) stream(r *Request) error {
 	outcome, panicked := c.handleStream(r, body)
 	failed, left := body.err, body.left
 	c.rd.need, c.rd.streamed = 4, 0
-	// Once it is settled, another goroutine may recycle r.
-	c.settle(r, outcome, panicked)
+	// From here on another goroutine may recycle r.
+	c.handled(r, outcome, panicked)
 	c.kick()
 	switch {
 	case failed != nil:

@@ -166,11 +166,11 @@ func (c *Conn) isDead() bool {
 // serve decodes one request and runs its handler.
 func (c *Conn) serve(r *Request) {
 	outcome, panicked := c.handle(r)
-	c.settle(r, outcome, panicked)
+	c.handled(r, outcome, panicked)
 }
 
-// settle notes that a handler has returned.
-func (c *Conn) settle(r *Request, outcome Outcome, panicked bool) {
+// handled notes that a handler has returned.
+func (c *Conn) handled(r *Request, outcome Outcome, panicked bool) {
 	c.mu.Lock()
 	r.handling = false
 	r.answered = r.answered || panicked

@@ -15,9 +15,8 @@ import (
 // max.message.bytes bounds. What is wrong with the request itself shows only when it comes to it: batches
 // before are in their logs by then, and the connection is closed.
 
-// maxStreamedPartitions bounds the partitions, and the topics, of one request. What is kept of each until the
-// answer is not charged to anybody.
-const maxStreamedPartitions = 1 << 16
+// keptBytes is what is kept of a topic or a partition until the answer, and takes there.
+const keptBytes = 512
 
 // streamed is a Produce request that is taken while it arrives.
 type streamed struct {
@@ -67,7 +66,7 @@ func (s *streamed) take() error {
 	if err != nil {
 		return err
 	}
-	if err := s.bound(len(s.topics), topics, "topics"); err != nil {
+	if err := s.bound(topics, "topics"); err != nil {
 		return err
 	}
 	for range topics {
@@ -101,10 +100,13 @@ func (s *streamed) takeTopic() error {
 	if err != nil {
 		return err
 	}
-	if err := s.bound(len(s.appends), partitions, "partitions"); err != nil {
+	if err := s.bound(partitions, "partitions"); err != nil {
 		return err
 	}
-	s.addTopic(topic.Name, topic.TopicID, partitions)
+	if !s.request.Reserve(keptBytes) {
+		return server.ErrNoMemory
+	}
+	s.addTopic(topic.Name, topic.TopicID, 0)
 	for range partitions {
 		if err := s.takePartition(&topic); err != nil {
 			return err
@@ -126,7 +128,11 @@ func (s *streamed) takePartition(topic *wire.TopicProduceData) error {
 	if size < -1 || size > s.body.Left() {
 		return s.body.Malformed("%d bytes of records where %d are left", size, s.body.Left())
 	}
+	if !s.request.Reserve(keptBytes) {
+		return server.ErrNoMemory
+	}
 	t := &s.topics[len(s.topics)-1]
+	t.count++
 	t.indexes = append(t.indexes, index)
 	a := &replica.Append{Acks: s.acks, Timeout: s.timeout, Entries: make([]replica.AppendEntry, 1)}
 	a.Done = func(*replica.Append) { s.turn() }
@@ -170,13 +176,10 @@ func (s *streamed) takeRecords(a *replica.Append, topic *wire.TopicProduceData, 
 	return nil
 }
 
-// bound refuses a count that the body cannot hold, or that is beyond reason.
-func (s *streamed) bound(have, more int, what string) error {
-	if more < 0 || more > s.body.Left() {
-		return s.body.Malformed("%d %s in %d bytes", more, what, s.body.Left())
-	}
-	if have+more > maxStreamedPartitions {
-		return s.body.Malformed("%d %s in one request, at most %d are taken", have+more, what, maxStreamedPartitions)
+// bound refuses a count that the body cannot hold.
+func (s *streamed) bound(n int, what string) error {
+	if n < 0 || n > s.body.Left() {
+		return s.body.Malformed("%d %s in %d bytes", n, what, s.body.Left())
 	}
 	return nil
 }
