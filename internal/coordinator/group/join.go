@@ -2,6 +2,7 @@ package group
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -40,8 +41,22 @@ func (s *Shard) checkJoin(req *JoinGroup) kafkaerr.Code {
 		return kafkaerr.InvalidGroupID
 	case timeout < s.config.MinSessionTimeout || timeout > s.config.MaxSessionTimeout:
 		return kafkaerr.InvalidSessionTimeout
+	case req.MemberID == "" && len(req.memberIDPrefix()) > maxMemberIDPrefix:
+		// No answer could carry the id, and none about the group with such a member.
+		return kafkaerr.InvalidRequest
 	}
 	return kafkaerr.None
+}
+
+// maxMemberIDPrefix leaves room for the rest of a member id in a string of the protocol.
+const maxMemberIDPrefix = math.MaxInt16 - len("-00000000-0000-0000-0000-000000000000")
+
+// memberIDPrefix is what a new member's id begins with.
+func (req *JoinGroup) memberIDPrefix() string {
+	if req.InstanceID != nil {
+		return *req.InstanceID
+	}
+	return req.ClientID
 }
 
 // joinNewGroup creates the group with a record of its own, so that it is there after a restart too. If
@@ -118,7 +133,7 @@ func (s *Shard) hasRoom(g *group, memberID string) bool {
 }
 
 func (s *Shard) joinDynamic(w coordinator.WaiterID, g *group, req *JoinGroup, protocols []Protocol) {
-	id := s.newMemberID(req.ClientID)
+	id := s.newMemberID(req.memberIDPrefix())
 	if req.Version < joinRequiresMemberID {
 		s.addMember(w, g, req, protocols, id)
 		return
@@ -130,7 +145,7 @@ func (s *Shard) joinDynamic(w coordinator.WaiterID, g *group, req *JoinGroup, pr
 }
 
 func (s *Shard) joinStatic(w coordinator.WaiterID, g *group, req *JoinGroup, protocols []Protocol) {
-	id := s.newMemberID(*req.InstanceID)
+	id := s.newMemberID(req.memberIDPrefix())
 	if m := g.static[*req.InstanceID]; m != nil {
 		s.replaceStatic(w, g, m, req, protocols, id)
 		return

@@ -7,8 +7,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/walser-io/walser/internal/coordinator"
 	"github.com/walser-io/walser/internal/coordinator/group"
 	"github.com/walser-io/walser/internal/kafkaerr"
+	"github.com/walser-io/walser/internal/model"
 )
 
 func TestFail_AnswersEveryRequest(t *testing.T) {
@@ -40,6 +42,41 @@ func TestFail_HeartbeatWhileLoading(t *testing.T) {
 	got := group.Fail(&group.Heartbeat{}, kafkaerr.CoordinatorLoadInProgress)
 	if diff := cmp.Diff(&group.HeartbeatResponse{}, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// A member id that no string of the protocol can hold would make every answer about its group unsendable.
+func TestJoin_RefusesNamesThatLeaveNoRoomForAnID(t *testing.T) {
+	long := strings.Repeat("i", 32767-37)
+	for _, tc := range []struct {
+		name       string
+		clientID   string
+		instanceID *string
+		want       kafkaerr.Code
+	}{
+		{"the longest client id", long, nil, kafkaerr.MemberIDRequired},
+		{"one byte more", long + "i", nil, kafkaerr.InvalidRequest},
+		{"the longest instance id", long + "i", &long, kafkaerr.None},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			now := time.Unix(1, 0)
+			s := group.New(group.DefaultConfig(), func() model.UUID { return model.UUID{1} })
+			s.Loaded(now)
+			out := s.Handle(now, coordinator.Request{Waiter: 1, Body: &group.JoinGroup{
+				Version: 9, GroupID: "g", ClientID: tc.clientID, InstanceID: tc.instanceID, SessionTimeoutMs: 30_000, RebalanceTimeoutMs: 30_000,
+				ProtocolType: "consumer", Protocols: []group.Protocol{{Name: "range"}},
+			}})
+			got := kafkaerr.None // a static member waits for the rebalance
+			if len(out.Replies) > 0 {
+				answer := out.Replies[0].Response.(*group.JoinGroupResponse)
+				if got = answer.Err; len(answer.MemberID) > 32767 {
+					t.Errorf("a member id of %d bytes", len(answer.MemberID))
+				}
+			}
+			if got != tc.want {
+				t.Errorf("the join is answered %v, want %v", got, tc.want)
+			}
+		})
 	}
 }
 
