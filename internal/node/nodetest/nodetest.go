@@ -36,6 +36,7 @@ type Options struct {
 type Node struct {
 	t       testing.TB
 	network *netx.Network
+	metrics *prometheus.Registry
 	node    *node.Node
 	cancel  context.CancelFunc
 	done    chan struct{}
@@ -73,7 +74,7 @@ func TryStart(t testing.TB, opts Options) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Node{t: t, network: netx.NewNetwork(), done: make(chan struct{})}
+	n := &Node{t: t, network: netx.NewNetwork(), metrics: opts.Registry, done: make(chan struct{})}
 	n.node, err = node.New(static, node.Deps{
 		FS: opts.FS, Logger: opts.Logger, Registerer: opts.Registry, Wall: opts.Wall,
 		Listen: func(_, address string) (net.Listener, error) { return n.network.Listen(address) },
@@ -111,6 +112,23 @@ func (n *Node) Dial(ctx context.Context) (net.Conn, error) {
 // DialFrom connects to the node as a peer at address, host:port, that is not on the node's machine.
 func (n *Node) DialFrom(ctx context.Context, address string) (net.Conn, error) {
 	return n.network.DialFrom(ctx, netx.Addr(address), Addr)
+}
+
+// Metric returns a counter or gauge of the node, all its series added up.
+func (n *Node) Metric(name string) (sum float64) {
+	n.t.Helper()
+	families, err := n.metrics.Gather()
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == name {
+			for _, m := range f.GetMetric() {
+				sum += m.GetCounter().GetValue() + m.GetGauge().GetValue()
+			}
+		}
+	}
+	return sum
 }
 
 // Client returns a franz-go client of the node, closed when the test ends.
