@@ -555,3 +555,38 @@ func TestServer_StalledFramesDoNotStarveSmallOnes(t *testing.T) {
 		})
 	}
 }
+
+// A handler that blocks on the reader's goroutine still learns that its peer has gone.
+func TestRequest_GoneWhileTheHandlerBlocks(t *testing.T) {
+	for _, how := range []string{"closes", "resets"} {
+		t.Run(how, func(t *testing.T) {
+			began, done := make(chan struct{}), make(chan struct{})
+			n := start(t, []server.API{
+				api(wire.KeyHeartbeat, func(r *server.Request) server.Outcome {
+					if r.Gone() {
+						t.Error("the peer is gone before it went")
+					}
+					close(began)
+					for limit := time.Now().Add(10 * time.Second); !r.Gone(); runtime.Gosched() {
+						if time.Now().After(limit) {
+							t.Error("the handler is not told")
+							break
+						}
+					}
+					close(done)
+					return answerAtOnce(r)
+				}),
+			}, server.Config{})
+			c := n.dial(t)
+			c.send(heartbeat(1, "g"))
+			<-began
+			if how == "resets" {
+				if err := c.conn.(*net.TCPConn).SetLinger(0); err != nil {
+					t.Fatal(err)
+				}
+			}
+			c.conn.Close()
+			<-done
+		})
+	}
+}

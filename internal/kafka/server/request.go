@@ -83,6 +83,18 @@ func (r *Request) ClientHost() string { return r.Conn.clientHost }
 // Context returns a context that ends when the peer hangs up or the server closes the connection.
 func (r *Request) Context() context.Context { return r.Conn.ctx }
 
+// Gone says whether the peer has hung up. A handler that blocks asks it rather than Context: while it runs on
+// the reader's own goroutine nobody else would notice.
+func (r *Request) Gone() bool {
+	c := r.Conn
+	gone := c.ctx.Err() != nil
+	if !gone && c.rd.poll != nil {
+		// An error says that the connection was closed here.
+		gone = c.rd.poll.Control(func(fd uintptr) { gone = hungUp(fd) }) != nil || gone
+	}
+	return gone
+}
+
 // Arrived returns when the last byte of the request was read, with a monotonic clock reading.
 func (r *Request) Arrived() time.Time { return r.Conn.srv.epoch.Add(r.arrived) }
 

@@ -46,7 +46,7 @@ func newProduce(d Deps) *produce {
 	p.calls.New = func() any {
 		c := &call{produce: p}
 		c.append.Done = func(*replica.Append) { c.turn() }
-		c.append.Abandoned = func() bool { return c.request.Context().Err() != nil }
+		c.append.Abandoned = func() bool { return c.request.Gone() }
 		c.done = c.recycle
 		return c
 	}
