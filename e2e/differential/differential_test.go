@@ -2,7 +2,6 @@ package differential
 
 import (
 	"flag"
-	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -138,6 +137,6 @@ func TestDifferences_Used(t *testing.T) {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(reasons)) {
-		t.Error(fmt.Sprintf("no case shows %q", name))
+		t.Errorf("no case shows %q", name)
 	}
 }

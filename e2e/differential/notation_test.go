@@ -15,15 +15,6 @@ type field struct {
 	value any
 }
 
-func (o object) get(name string) (any, bool) {
-	for _, f := range o {
-		if f.name == name {
-			return f.value, true
-		}
-	}
-	return nil, false
-}
-
 // call is name{...} or name(...): a value that is worked out when the request is sent.
 type call struct {
 	name string
