@@ -18,6 +18,7 @@
 //     handler takes it while it arrives (API.Stream), the pieces that this one asks for. All buffers that hold
 //     request bytes are charged to one budget; small frames have a share that large ones cannot take. So is
 //     what a request decodes to beyond 64 KiB, before it is allocated: many fields fit into few bytes.
+//     When it is out, frames that have stalled are given up, and their connections closed.
 //   - A peer that hangs up cancels what it parked. A peer that sends slowly, reads slowly or not at all
 //     is closed by a deadline. A handler that panics closes its connection and no other.
 //   - A request that is not in the table, does not parse or exceeds its cap closes the connection without
