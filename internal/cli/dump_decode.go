@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/walser-io/walser/internal/model"
 	"github.com/walser-io/walser/internal/record"
@@ -24,9 +25,26 @@ func plainText(out *DumpedRecord, r record.Record) {
 	}
 }
 
-// asText replaces what is not UTF-8.
+// asText replaces what is not UTF-8 as Java does: one replacement for as much as could have begun a
+// character, surrogates included.
 func asText(b []byte) string {
-	return string([]rune(string(b)))
+	var text strings.Builder
+	for len(b) > 0 {
+		r, size := utf8.DecodeRune(b)
+		if r == utf8.RuneError && size == 1 {
+			for size < len(b) && !utf8.FullRune(b[:size+1]) {
+				size++
+			}
+			if len(b) >= 2 && b[0] == 0xed && b[1]&0xe0 == 0xa0 {
+				if size = 2; len(b) >= 3 && b[2]&0xc0 == 0x80 {
+					size = 3
+				}
+			}
+		}
+		text.WriteRune(r)
+		b = b[size:]
+	}
+	return text.String()
 }
 
 // The records of __consumer_offsets.

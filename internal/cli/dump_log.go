@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -191,7 +192,7 @@ func (d *dumper) walk(name string, b record.Batch, s *record.Scratch, v *DumpedB
 			out.Sequence = record.AddSequence(v.BaseSequence, r.OffsetDelta)
 		}
 		for _, h := range r.Headers {
-			out.Headers = append(out.Headers, RecordHeader{string(h.Key), append(Text(nil), h.Value...)})
+			out.Headers = append(out.Headers, RecordHeader{string(h.Key), slices.Clone(Text(h.Value))}) // an empty one stays empty, none stays none
 		}
 		if v.IsControl {
 			out.Control = controlOf(r)

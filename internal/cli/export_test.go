@@ -51,3 +51,6 @@ func ReadAll(in io.Reader, format string) ([]*kgo.Record, error) {
 
 // LookFor is lookFor.
 var LookFor = lookFor
+
+// AsText is asText.
+var AsText = asText
