@@ -53,10 +53,19 @@ type node struct {
 // startNode starts `walser server` as a newcomer would, on a free port, and waits until it answers.
 func startNode(t *testing.T, args ...string) *node {
 	t.Helper()
-	n := &node{t: t, addr: freeAddr(t), dataDir: t.TempDir(), args: args, log: &syncBuffer{}}
+	n := newNode(t, args...)
 	n.start()
+	return n
+}
+
+// newNode is a node that is not started yet. It ends with the test.
+func newNode(t *testing.T, args ...string) *node {
+	t.Helper()
+	n := &node{t: t, addr: freeAddr(t), dataDir: t.TempDir(), args: args, log: &syncBuffer{}}
 	t.Cleanup(func() {
-		n.stop()
+		if n.cmd != nil && n.cmd.Process != nil {
+			n.stop()
+		}
 		if t.Failed() {
 			t.Logf("walser's log:\n%s", n.log.tail(8000))
 		}
@@ -65,6 +74,13 @@ func startNode(t *testing.T, args ...string) *node {
 }
 
 func (n *node) start() {
+	n.t.Helper()
+	n.launch()
+	n.awaitReady()
+}
+
+// launch starts the process and does not wait until it answers.
+func (n *node) launch() {
 	n.t.Helper()
 	path, err := binary()
 	if err != nil {
@@ -83,13 +99,13 @@ func (n *node) start() {
 		_ = cmd.Wait() // how it ended is in its log
 		close(exited)
 	}()
-	n.awaitReady()
 }
 
 // awaitReady waits until a client gets an answer.
 func (n *node) awaitReady() {
 	n.t.Helper()
 	client := newClient(n.t, n.addr)
+	defer client.Close() // a test may start its node many times
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	for {
