@@ -86,15 +86,21 @@ func (n *node) launch() {
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	n.cmd = exec.Command(path, append([]string{"server"}, n.args...)...)
-	n.cmd.Env = append(append(os.Environ(), "XDG_DATA_HOME="+n.dataDir, "WALSER_LISTENERS=PLAINTEXT://"+n.addr), n.env...)
+	cmd := exec.Command(path, append([]string{"server"}, n.args...)...)
+	cmd.Env = append(append(os.Environ(), "XDG_DATA_HOME="+n.dataDir, "WALSER_LISTENERS=PLAINTEXT://"+n.addr), n.env...)
+	n.run(cmd)
+}
+
+// run makes a command the node's process.
+func (n *node) run(cmd *exec.Cmd) {
+	n.t.Helper()
+	n.cmd = cmd
 	n.cmd.Stdout, n.cmd.Stderr = n.log, n.log
 	if err := n.cmd.Start(); err != nil {
 		n.t.Fatal(err)
 	}
 	exited := make(chan struct{})
 	n.exited = exited
-	cmd := n.cmd
 	go func() {
 		_ = cmd.Wait() // how it ended is in its log
 		close(exited)
