@@ -162,21 +162,27 @@ func (d *Dir) SyncRound() error {
 		return nil
 	}
 	began := time.Now()
+	d.parallel(len(batch), func(i int) { d.flushOne(batch[i]) })
+	d.metrics.rounds.Observe(time.Since(began).Seconds())
+	d.metrics.syncedLogs.Add(float64(len(batch)))
+	return d.Err()
+}
+
+// parallel calls do with each number below n, on as many goroutines as the directory syncs with, and returns
+// after the last call. What is left when the directory goes offline is not called.
+func (d *Dir) parallel(n int, do func(i int)) {
 	var next atomic.Int64
 	var wg sync.WaitGroup
 	work := func() {
-		for i := next.Add(1) - 1; i < int64(len(batch)) && d.Err() == nil; i = next.Add(1) - 1 {
-			d.flushOne(batch[i])
+		for i := int(next.Add(1)) - 1; i < n && d.Err() == nil; i = int(next.Add(1)) - 1 {
+			do(i)
 		}
 	}
-	for range min(d.syncThreads, len(batch)) - 1 {
+	for range min(d.syncThreads, n) - 1 {
 		wg.Go(work)
 	}
 	work()
 	wg.Wait()
-	d.metrics.rounds.Observe(time.Since(began).Seconds())
-	d.metrics.syncedLogs.Add(float64(len(batch)))
-	return d.Err()
 }
 
 func (d *Dir) flushOne(l *Log) {

@@ -634,11 +634,15 @@ func (m *Manager) unlock() error {
 
 func (d *Dir) shutdown(brokerEpoch int64) error {
 	logs := d.openLogs()
-	for _, l := range logs {
-		if err := l.prepareShutdown(); err != nil {
+	errs := make([]error, len(logs))
+	d.parallel(len(logs), func(i int) {
+		errs[i] = logs[i].prepareShutdown()
+		d.Queue(logs[i])
+	})
+	for _, err := range errs {
+		if err != nil {
 			return err
 		}
-		d.Queue(l)
 	}
 	if err := d.SyncRound(); err != nil {
 		return err
@@ -687,7 +691,10 @@ func (l *Log) prepareShutdown() error {
 	if err := active.SyncIndex(); err != nil {
 		return err
 	}
-	return l.writeSnapshot(snapshot, true)
+	if err := l.writeSnapshot(snapshot, true); err != nil {
+		return err
+	}
+	return l.saveEpochs()
 }
 
 // close refuses further work and lets the files go.
