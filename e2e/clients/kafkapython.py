@@ -47,7 +47,9 @@ def consume(o):
     )
     consumer.subscribe([o["topic"]], listener=Assignments())
     while not done.is_set():
-        batches = consumer.poll(timeout_ms=200, max_records=1000)
+        # Long, since a poll of 3.0.12 that times out while the answer to its SyncGroup comes in forgets that it
+        # has joined: it neither reads nor sends heartbeats from then on.
+        batches = consumer.poll(timeout_ms=2000, max_records=1000)
         values = [record.value.decode() for records in batches.values() for record in records]
         if values:
             say("records", values=values)
