@@ -88,7 +88,7 @@ func (v *validator) validateHeavy(a *Append, b record.Batch, rules record.Rules)
 func halfTime() func() {
 	since := time.Now()
 	return func() {
-		time.Sleep(time.Since(since))
+		time.Sleep(time.Since(since)) //nolint:forbidigo // resting is what it is for
 		since = time.Now()
 	}
 }
