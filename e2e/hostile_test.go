@@ -38,6 +38,12 @@ func TestHostile(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	floor := hostileFloor
+	if period < 30*time.Second {
+		// Of the thousand samples of a short run one burst of the machine, or of attackers that begin together, is
+		// the slowest ten. It shows that good clients are served, and leaves proportions to the full one.
+		floor = 20 * time.Millisecond
+	}
 	raiseFileLimit(t, 8192)
 	bombs := makeBombs(t)
 	t.Setenv("GOMEMLIMIT", "256MiB")
@@ -70,7 +76,7 @@ func TestHostile(t *testing.T) {
 			attacked := good.during(period)
 			cancel()
 			t.Logf("%v; %v; %d MiB at most", <-said, attacked, peakRSS(t, n)>>20)
-			attacked.within(t, calm)
+			attacked.within(t, calm, floor)
 		})
 		select {
 		case <-n.exited:
@@ -180,16 +186,16 @@ func (l latencies) String() string {
 	return fmt.Sprintf("%d records, produce %s, fetch %s", len(l.produce), of(l.produce), of(l.fetch))
 }
 
-// within fails the test if the p99 is out of proportion to that of the calm before.
-func (l latencies) within(t *testing.T, calm latencies) {
+// within fails the test if the p99 is out of proportion to that of the calm before, or to floor.
+func (l latencies) within(t *testing.T, calm latencies, floor time.Duration) {
 	t.Helper()
 	for _, side := range []struct {
 		name      string
 		now, calm []time.Duration
 	}{{"produce", l.produce, calm.produce}, {"fetch", l.fetch, calm.fetch}} {
-		now, base := quantile(side.now, 0.99), max(quantile(side.calm, 0.99), hostileFloor)
+		now, base := quantile(side.now, 0.99), max(quantile(side.calm, 0.99), floor)
 		if now > hostileMaxRatio*base {
-			t.Errorf("%s p99 is %v, more than %d × %v", side.name, now, hostileMaxRatio, base)
+			t.Errorf("%s p99 is %v, more than %d × %v (calm %v)", side.name, now, hostileMaxRatio, base, quantile(side.calm, 0.99))
 		}
 	}
 }

@@ -22,8 +22,19 @@ func (v Validator) Validate(a *Append, b record.Batch, rules record.Rules) (reco
 	return v.validate(a, b, rules)
 }
 
-// Occupy takes the place of the batches that inflate far until done is called.
-func (v Validator) Occupy() (done func()) {
-	v.heavy <- struct{}{}
-	return func() { <-v.heavy }
+// OccupyLarge takes the places of large batches until done is called.
+func (v Validator) OccupyLarge() (done func()) { return v.large.occupy() }
+
+// OccupyBoundless takes the place of batches without bounds until done is called.
+func (v Validator) OccupyBoundless() (done func()) { return v.boundless.occupy() }
+
+func (q *queue) occupy() (done func()) {
+	for range cap(q.places) {
+		q.places <- struct{}{}
+	}
+	return func() {
+		for range cap(q.places) {
+			<-q.places
+		}
+	}
 }

@@ -14,36 +14,54 @@ import (
 // they inflate to: memory by limits and by how many there are at a time, processors by letting others go first.
 //
 // A batch that is compressed, or is to be, waits for one of as many places as there are processors, since
-// looking at it computes and waits for nothing. There it gets memory and output for every batch of ordinary
-// use. What wants more, of whatever codec, begins again in a place of which there is one, and works there half
-// of the time. So a batch that inflates to gigabytes holds up its like and nobody else.
+// looking at it computes and waits for nothing. There it gets what a client's batch needs, whose size most
+// clients count before they compress. What wants more, of whatever codec, begins again in a place of which
+// there are few, and what wants more than that in one of which there is one; there it works half of the time.
+// So batches that inflate far hold up their like and nobody else.
 type validator struct {
-	scratches sync.Pool // of *record.Scratch, with the limits of ordinary use
+	scratches sync.Pool // of *record.Scratch, with the limits of light
 	light     chan struct{}
-	heavy     chan struct{}
-	waiting   atomic.Int32 // for heavy
+	large     queue
+	boundless queue
 }
 
-// ordinary is what a batch of ordinary use needs: zstd's levels up to 19 have windows of 8 MiB, lz4's blocks
-// have at most 4 MiB, and a producer's batch.size is far below 16 MiB.
-var ordinary = record.Limits{MaxWindowBytes: 8 << 20, MaxBlockBytes: 4 << 20, MaxInflatedBytes: 16 << 20}
+// queue is where batches that inflate far take turns.
+type queue struct {
+	places  chan struct{}
+	limits  record.Limits
+	waiting atomic.Int32
+}
 
-// heavyWaiters is how many batches may wait for the one place. Each holds its request's bytes meanwhile.
+var (
+	// light is what the batches of stock clients need with their default settings, and some more.
+	light = record.Limits{MaxWindowBytes: 8 << 20, MaxBlockBytes: 4 << 20, MaxInflatedBytes: 2 << 20}
+	// large is what any batch of sane use needs: zstd's levels up to 19 have windows of 8 MiB, lz4's blocks have
+	// at most 4 MiB, and a producer's batch.size is far below 16 MiB.
+	large = record.Limits{MaxWindowBytes: 8 << 20, MaxBlockBytes: 4 << 20, MaxInflatedBytes: 16 << 20}
+)
+
+// heavyWaiters is how many batches may wait in a queue. Each holds its request's bytes meanwhile.
 const heavyWaiters = 64
 
 func newValidator() *validator {
-	v := &validator{light: make(chan struct{}, runtime.GOMAXPROCS(0)), heavy: make(chan struct{}, 1)}
-	v.scratches.New = func() any { return record.NewScratch(ordinary) }
+	processors := runtime.GOMAXPROCS(0)
+	v := &validator{light: make(chan struct{}, processors)}
+	v.scratches.New = func() any { return record.NewScratch(light) }
+	v.large.places, v.large.limits = make(chan struct{}, max(1, processors/2)), large
+	v.boundless.places = make(chan struct{}, 1)
 	return v
 }
 
 // validate is record.Validate for a batch of a.
 func (v *validator) validate(a *Append, b record.Batch, rules record.Rules) (record.Verdict, error) {
 	verdict, err := v.validateLight(b, rules)
-	if !verdict.OverLimits {
-		return verdict, err
+	if verdict.OverLimits {
+		verdict, err = v.large.validate(a, b, rules)
 	}
-	return v.validateHeavy(a, b, rules)
+	if verdict.OverLimits {
+		verdict, err = v.boundless.validate(a, b, rules)
+	}
+	return verdict, err
 }
 
 func (v *validator) validateLight(b record.Batch, rules record.Rules) (record.Verdict, error) {
@@ -57,29 +75,27 @@ func (v *validator) validateLight(b record.Batch, rules record.Rules) (record.Ve
 	return record.Validate(b, rules, scratch)
 }
 
-// validateHeavy waits for its turn and validates with all that a batch may take. The memory is let go of
-// after each.
-func (v *validator) validateHeavy(a *Append, b record.Batch, rules record.Rules) (record.Verdict, error) {
-	if v.waiting.Add(1) > heavyWaiters {
-		v.waiting.Add(-1)
-		return record.Verdict{}, kafkaerr.New(kafkaerr.RequestTimedOut, "%d batches that inflate to more than %d bytes wait before this one",
-			heavyWaiters, ordinary.MaxInflatedBytes)
+// validate waits for its turn and validates within the limits of the queue. The memory is let go of after each.
+func (q *queue) validate(a *Append, b record.Batch, rules record.Rules) (record.Verdict, error) {
+	if q.waiting.Add(1) > heavyWaiters {
+		q.waiting.Add(-1)
+		return record.Verdict{}, kafkaerr.New(kafkaerr.RequestTimedOut, "%d batches that inflate as far wait before this one", heavyWaiters)
 	}
 	timeout := time.NewTimer(a.Timeout)
 	defer timeout.Stop()
 	select {
-	case v.heavy <- struct{}{}:
-		v.waiting.Add(-1)
+	case q.places <- struct{}{}:
+		q.waiting.Add(-1)
 	case <-timeout.C:
-		v.waiting.Add(-1)
+		q.waiting.Add(-1)
 		return record.Verdict{}, kafkaerr.RequestTimedOut
 	}
-	defer func() { <-v.heavy }()
+	defer func() { <-q.places }()
 	if a.Abandoned != nil && a.Abandoned() {
 		return record.Verdict{}, kafkaerr.RequestTimedOut // nobody reads this
 	}
 	rules.Yield = halfTime()
-	return record.Validate(b, rules, record.NewScratch(record.Limits{}))
+	return record.Validate(b, rules, record.NewScratch(q.limits))
 }
 
 // halfTime returns a function to call again and again in a long computation: it rests for as long as was

@@ -28,42 +28,52 @@ func anyTime() record.Rules {
 }
 
 func TestValidator_BatchesThatInflateFarTakeTurns(t *testing.T) {
-	for _, codec := range []record.Codec{record.Gzip, record.Snappy, record.LZ4, record.Zstd} {
-		t.Run(codec.String(), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				v := replica.NewValidator()
-				done := v.Occupy()
-				producer := &replica.Append{Timeout: time.Minute}
-				if verdict, err := v.Validate(producer, packed(t, codec, 1<<20), anyTime()); err != nil || verdict.InflatedBytes < 1<<20 {
-					t.Errorf("a batch of 1 MiB beside one that inflates far: %+v, %v", verdict, err)
-				}
-				validated := make(chan record.Verdict)
-				go func() {
-					verdict, err := v.Validate(producer, packed(t, codec, 20<<20), anyTime())
-					if err != nil {
-						t.Errorf("a batch that inflates to 20 MiB: %v", err)
+	for _, queue := range []struct {
+		name   string
+		occupy func(replica.Validator) func()
+		size   int // of what waits there
+		beside int // of what does not
+	}{
+		{"large", replica.Validator.OccupyLarge, 4 << 20, 1 << 20},
+		{"boundless", replica.Validator.OccupyBoundless, 20 << 20, 4 << 20},
+	} {
+		for _, codec := range []record.Codec{record.Gzip, record.Snappy, record.LZ4, record.Zstd} {
+			t.Run(queue.name+"/"+codec.String(), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					v := replica.NewValidator()
+					done := queue.occupy(v)
+					producer := &replica.Append{Timeout: time.Minute}
+					if verdict, err := v.Validate(producer, packed(t, codec, queue.beside), anyTime()); err != nil || verdict.InflatedBytes < int64(queue.beside) {
+						t.Errorf("a batch of %d bytes beside one that inflates farther: %+v, %v", queue.beside, verdict, err)
 					}
-					validated <- verdict
-				}()
-				synctest.Wait()
-				select {
-				case <-validated:
-					t.Error("two batches that inflate far were validated at a time")
-				default:
-				}
-				done()
-				if verdict := <-validated; verdict.InflatedBytes < 20<<20 || verdict.OverLimits {
-					t.Errorf("a batch that inflates to 20 MiB: %+v", verdict)
-				}
+					validated := make(chan record.Verdict)
+					go func() {
+						verdict, err := v.Validate(producer, packed(t, codec, queue.size), anyTime())
+						if err != nil {
+							t.Errorf("a batch that inflates to %d bytes: %v", queue.size, err)
+						}
+						validated <- verdict
+					}()
+					synctest.Wait()
+					select {
+					case <-validated:
+						t.Error("it did not wait for its turn")
+					default:
+					}
+					done()
+					if verdict := <-validated; verdict.InflatedBytes < int64(queue.size) || verdict.OverLimits {
+						t.Errorf("a batch that inflates to %d bytes: %+v", queue.size, verdict)
+					}
+				})
 			})
-		})
+		}
 	}
 }
 
 func TestValidator_WaitsNoLongerThanTheRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := replica.NewValidator()
-		defer v.Occupy()()
+		defer v.OccupyBoundless()()
 		far := packed(t, record.Zstd, 20<<20)
 		began := time.Now()
 		ended := make(chan error)
