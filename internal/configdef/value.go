@@ -74,7 +74,7 @@ func (e *ValueError) Error() string {
 // Parse reads text as Kafka does (white space around it does not count, booleans in any case, lists
 // split at commas with repetitions dropped) and checks the key's bound. The error is a *ValueError.
 func (k Key) Parse(text string) (Value, error) {
-	trimmed := strings.TrimFunc(text, func(r rune) bool { return r <= ' ' }) // what Java's trim takes off
+	trimmed := trim(text)
 	v := Value{Type: k.Type}
 	fault := ""
 	switch k.Type {
@@ -129,7 +129,7 @@ func splitList(trimmed string) []string {
 	}
 	var list []string
 	for part := range strings.SplitSeq(trimmed, ",") {
-		part = strings.TrimSpace(part)
+		part = trim(part)
 		if !slices.Contains(list, part) {
 			list = append(list, part)
 		}
@@ -161,4 +161,9 @@ func javaDouble(f float64) string {
 	}
 	n, _ := strconv.Atoi(exponent)
 	return mantissa + "E" + strconv.Itoa(n)
+}
+
+// trim takes off what Java's String.trim does: not all that Unicode calls space, but control characters.
+func trim(text string) string {
+	return strings.TrimFunc(text, func(r rune) bool { return r <= ' ' })
 }
