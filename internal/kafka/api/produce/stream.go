@@ -77,10 +77,7 @@ func (s *streamed) take() error {
 	if err := s.skipTags(); err != nil {
 		return err
 	}
-	if left := s.body.Left(); left > 0 {
-		return s.body.Malformed("%d bytes after the request", left)
-	}
-	return nil
+	return s.body.Skip(s.body.Left()) // what is left over is overlooked, as behind any request
 }
 
 func (s *streamed) takeTopic() error {
