@@ -129,6 +129,7 @@ func (a *admin) describe(ctx context.Context) bool {
 	var resp wire.MetadataResponse
 	req.Reset()
 	req.Topics, req.AllowAutoTopicCreation = nil, false
+	before := a.ledger.topics()
 	if _, err := a.connected(ctx); err != nil || a.send(&req, metadataVersion) != nil || a.receive(&resp, metadataVersion) != nil {
 		return false
 	}
@@ -141,7 +142,7 @@ func (a *admin) describe(ctx context.Context) bool {
 			a.epochs[partition{string(t.Name), t.Partitions[j].PartitionIndex}] = t.Partitions[j].LeaderEpoch
 		}
 	}
-	a.ledger.topicsAre(topics)
+	a.ledger.topicsAre(topics, before)
 	return true
 }
 

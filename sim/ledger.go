@@ -275,11 +275,22 @@ func (l *ledger) deleted(topic string) {
 	l.tick()
 }
 
-// topicsAre compares the topics of the cluster with what was promised.
-func (l *ledger) topicsAre(found map[string]model.UUID) {
+// topics returns those that are there, to compare with what is asked for from now on.
+func (l *ledger) topics() map[string]model.UUID {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return maps.Clone(l.mu.topics)
+}
+
+// topicsAre compares the topics of the cluster with what was promised before the cluster was asked: another
+// client may have created one since.
+func (l *ledger) topicsAre(found, before map[string]model.UUID) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, topic := range slices.Sorted(maps.Keys(l.mu.topics)) {
+		if _, ok := before[topic]; !ok {
+			continue
+		}
 		if id, ok := found[topic]; !ok {
 			l.violationLocked("topic %s is gone", topic)
 		} else if id != l.mu.topics[topic] {
