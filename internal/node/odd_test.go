@@ -62,7 +62,7 @@ func TestNode_OddRequestsPanicNowhere(t *testing.T) {
 	consume(t, n, "afterwards", 10)
 }
 
-// ask sends a request and waits for its answer, unless it parks, and says whether one came.
+// answersTo sends a request and waits for its answer, unless it parks, and says whether one came.
 func answersTo(conn net.Conn, frame []byte) bool {
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(20 * time.Millisecond))
