@@ -166,6 +166,68 @@ func TestRaft_OneVoterRestarts(t *testing.T) {
 	})
 }
 
+// slow is a machine whose Apply waits while gate is open.
+type slow struct {
+	*publish.Machine
+	gate atomic.Pointer[chan struct{}]
+}
+
+func (m *slow) Apply(batch []byte) (offset int64, rejected, fatal error) {
+	if gate := m.gate.Load(); gate != nil {
+		<-*gate
+	}
+	return m.Machine.Apply(batch)
+}
+
+// Proposals that are committed and wait for the machine are answered also when the voter is closed.
+func TestRaft_CloseAnswersWhatItTook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := &voter{machine: publish.NewMachine(publish.New())}
+		machine := &slow{Machine: v.machine}
+		var err error
+		if v.store, err = raftstore.Open("/data/meta", raftstore.Config{}, raftstore.Deps{FS: mem(t)}); err != nil {
+			t.Fatal(err)
+		}
+		v.Raft, err = quorum.Open(quorum.Config{ServerID: "dir-a"}, quorum.Deps{Store: v.store, Machine: machine, Logger: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		v.activate(t)
+		gate := make(chan struct{})
+		machine.gate.Store(&gate)
+		const proposals = 30
+		answered := make(chan error, proposals)
+		batch := v.encode(t, topic("a"))
+		for range proposals {
+			go func() {
+				_, err := v.Propose(context.Background(), batch)
+				answered <- err
+			}()
+		}
+		synctest.Wait() // all are committed, one is being applied
+		closed := make(chan struct{})
+		go func() {
+			defer close(closed)
+			v.stop(t)
+		}()
+		synctest.Wait()
+		close(gate)
+		taken := 0
+		for range proposals {
+			switch err := <-answered; {
+			case err == nil:
+				taken++
+			case !errors.Is(err, quorum.ErrRejected):
+				t.Errorf("a proposal that was committed answers %v", err)
+			}
+		}
+		if taken != 1 {
+			t.Errorf("%d proposals of one state were taken, want 1", taken)
+		}
+		<-closed
+	})
+}
+
 // More committed entries than raft's queue holds while it is made: it must not hang.
 // A node whose power goes at any step of its first start begins at the next one as if there had been none.
 func TestRaft_PowerLossDuringBootstrap(t *testing.T) {

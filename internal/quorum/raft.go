@@ -55,7 +55,8 @@ type Raft struct {
 	transport io.Closer // the one made here, nil otherwise
 	tail      *tail
 	fsm       *fsm
-	waits     sync.WaitGroup // proposals whose caller may have left, and the watcher of leadership
+	proposals sync.WaitGroup // futures of raft that are not answered; their caller may have left
+	watcher   sync.WaitGroup // of leadership
 	done      chan struct{}
 	mu        struct {
 		xsync.Mutex
@@ -97,7 +98,7 @@ func Open(cfg Config, deps Deps) (*Raft, error) {
 		return nil, fmt.Errorf("open metadata quorum: %w", err)
 	}
 	r.raft = node
-	r.waits.Go(func() { r.watchLeadership(notify) })
+	r.watcher.Go(func() { r.watchLeadership(notify) })
 	if err := r.kick(cfg.ServerID); err != nil {
 		return nil, errors.Join(fmt.Errorf("open metadata quorum: %w", err), r.Close())
 	}
@@ -265,7 +266,7 @@ func (r *Raft) begin(fn func()) bool {
 	if r.mu.closed {
 		return false
 	}
-	r.waits.Go(fn)
+	r.proposals.Go(fn)
 	return true
 }
 
@@ -323,9 +324,12 @@ func (r *Raft) Close() error {
 	if again {
 		return nil
 	}
+	// As long as it runs raft answers everything that it took, at the latest when its leader's lease ends. What
+	// is committed and waits for the machine when it is shut down it forgets: whoever asked would wait for ever.
+	r.proposals.Wait()
 	err := r.raft.Shutdown().Error()
 	close(r.done)
-	r.waits.Wait()
+	r.watcher.Wait()
 	r.tail.close()
 	r.setLeadership(Leadership{})
 	if r.transport != nil {
