@@ -8,7 +8,8 @@
 //	  spare                         the next segment, allocated and empty
 //	  snap-<term>-<index>.snap      state of the machine, in checked blocks
 //
-// Guarantees. StoreLogs and Set return after one sync; what they stored is there after a power loss.
+// Guarantees. StoreLogs and Set return after one sync; what they stored is there after a power loss. So is
+// what an open store shows: Open syncs what a process that was killed may have left in the page cache.
 // Every entry carries a CRC-32C that covers its content and the checksum of the entry before it; it is
 // checked when the log is opened and at every read. A write that a crash cut short is removed at Open.
 // Damage to what had been synced is not repaired but refused, with file and offset (ErrCorrupt): a

@@ -71,7 +71,7 @@ func (l *Log) openSpare() error {
 	}
 	if head, err := readHeader(content); err == nil && len(content) == frameHeader && head.serial > l.spare.serial {
 		l.spare = head
-		return nil
+		return l.syncSpare()
 	}
 	if err := l.makeSpare(); !errors.Is(err, syscall.ENOSPC) {
 		return err
@@ -79,7 +79,17 @@ func (l *Log) openSpare() error {
 	return nil // on a full disk the log lives on in the space it has
 }
 
-// recover scans all segments. Only the last may end in the middle of a write.
+// syncSpare makes durable what a process that was killed may have left in the page cache.
+func (l *Log) syncSpare() error {
+	file, err := l.store.fs.OpenFile(l.store.path(spareName), os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(file.Sync(), file.Close())
+}
+
+// recover scans all segments. Only the last may end in the middle of a write. It is synced: a process that
+// was killed may have left entries in the page cache, and raft takes what the log shows for stored.
 func (l *Log) recover() error {
 	segments := l.mu.segments
 	for i, seg := range segments {
@@ -99,9 +109,12 @@ func (l *Log) recover() error {
 			continue
 		}
 		if torn {
-			if err := l.cut(seg, seg.end); err != nil {
+			if err := l.cut(seg); err != nil {
 				return fmt.Errorf("remove an unfinished write: %w", err)
 			}
+		}
+		if err := seg.file.Sync(); err != nil {
+			return fmt.Errorf("sync %s: %w", seg.name, err)
 		}
 	}
 	if n := len(segments); n > 0 && len(segments[n-1].offsets) == 0 {
@@ -118,16 +131,16 @@ func (l *Log) recover() error {
 	return nil
 }
 
-// cut removes an unfinished write behind end, durably, and allocates the space again. When a crash cuts
-// this short in turn, what is left is still an unfinished write.
-func (l *Log) cut(seg *segment, end int64) error {
-	if err := seg.file.Truncate(end); err != nil {
+// cut removes an unfinished write from the end of a segment, and allocates the space again. Until the sync
+// that follows, a crash leaves an unfinished write still.
+func (l *Log) cut(seg *segment) error {
+	if err := seg.file.Truncate(seg.end); err != nil {
 		return err
 	}
 	if err := seg.file.Preallocate(l.store.segmentBytes); err != nil && !errors.Is(err, syscall.ENOSPC) {
 		return err
 	}
-	return seg.file.Sync()
+	return nil
 }
 
 func (l *Log) close() error {

@@ -723,6 +723,48 @@ func TestOpen_KilledBeforeTheDirectoryIsDurable(t *testing.T) {
 	}
 }
 
+// What a process wrote but did not sync before it was killed is durable once the next one has opened the store:
+// raft takes what it shows for stored.
+func TestOpen_MakesDurableWhatAKilledProcessWrote(t *testing.T) {
+	for _, file := range []string{"log-00000000000000000001.seg", "vote", "spare"} {
+		t.Run(file, func(t *testing.T) {
+			mem := newMem(t)
+			var left, after *vfs.Mem
+			armed := false
+			s, err := open(vfs.NewFaulty(mem, func(op vfs.Op) error {
+				if armed && left == nil && op.Kind == vfs.OpSync && path.Base(op.Name) == file {
+					left = mem.KillProcess()
+				}
+				return nil
+			}), func(error) {})
+			must(t, err)
+			must(t, s.Log().StoreLogs(entries(1, 1, 10)))
+			armed = true
+			_ = s.Log().StoreLogs(entries(2, 1, 10)) // one of these dies
+			_ = s.Stable().SetUint64([]byte("term"), 1)
+			_ = s.Log().StoreLogs(entries(3, 1, segmentBytes))
+
+			s = mustOpen(t, vfs.NewFaulty(left, func(op vfs.Op) error {
+				if op.Kind == vfs.OpSync {
+					after = left.CrashClone(vfs.CrashOptions{})
+				}
+				return nil
+			}))
+			want := contents(t, s)
+			term, err := s.Stable().GetUint64([]byte("term"))
+			must(t, err)
+			must(t, s.Log().StoreLogs(entries(uint64(len(want)+1), 1, segmentBytes))) // after is before its sync
+			s = mustOpen(t, after)
+			if diff := cmp.Diff(want, contents(t, s)); diff != "" {
+				t.Errorf("log after a power loss (-shown before +found):\n%s", diff)
+			}
+			if got, err := s.Stable().GetUint64([]byte("term")); got != term || err != nil {
+				t.Errorf("term after a power loss %d, %v; it was %d", got, err, term)
+			}
+		})
+	}
+}
+
 // A write that begins a segment may find the disk full. Nothing of it stays that a restart takes for a part of
 // the log: the entries may go into the segment before.
 func TestLog_NoSpaceToBeginASegment(t *testing.T) {

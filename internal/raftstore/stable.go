@@ -76,6 +76,8 @@ func (st *Stable) create() error {
 	return err
 }
 
+// load reads the newest vote and syncs it: a process that was killed may have left it in the page cache,
+// and raft obeys it from now on.
 func (st *Stable) load() error {
 	content := make([]byte, 2*slotBytes)
 	if n, err := st.file.ReadAt(content, 0); n < len(content) {
@@ -98,7 +100,7 @@ func (st *Stable) load() error {
 	if found == 0 {
 		return corrupt(st.file.Name(), 0, "neither slot holds a vote")
 	}
-	return nil
+	return st.file.Sync()
 }
 
 // Set stores a value durably.
