@@ -297,6 +297,7 @@ func (l *Log) append(logs []*raft.Log) error {
 		l.buf = nil
 	}
 	if err := l.put(seg, buf); err != nil {
+		seg.torn = true
 		if fresh {
 			err = errors.Join(err, seg.file.Close(), l.abandon(seg.name))
 		}
@@ -331,8 +332,12 @@ func (l *Log) put(seg *segment, frames []byte) error {
 // one, or a fresh one that no list holds yet.
 func (l *Log) writable(index uint64, need int64) (seg *segment, fresh bool, err error) {
 	if n := len(l.mu.segments); n > 0 {
-		if last := l.mu.segments[n-1]; last.end+need <= l.store.segmentBytes {
+		last := l.mu.segments[n-1]
+		if last.end+need <= l.store.segmentBytes {
 			return last, false, nil
+		}
+		if err := l.mend(last); err != nil {
+			return nil, false, l.store.failNow(fmt.Errorf("end %s: %w", last.name, err))
 		}
 	}
 	seg = &segment{name: l.store.path(segmentName(index)), first: index, end: frameHeader}
@@ -348,6 +353,19 @@ func (l *Log) writable(index uint64, need int64) (seg *segment, fresh bool, err 
 		return nil, false, l.store.failNow(fmt.Errorf("begin %s: %w", seg.name, errors.Join(err, seg.file.Close())))
 	}
 	return seg, true, nil
+}
+
+// mend removes, durably, what a write that a full disk cut short left: behind the end of a segment that is not
+// the last one it would be damage, or entries that are elsewhere too.
+func (l *Log) mend(seg *segment) error {
+	if !seg.torn {
+		return nil
+	}
+	if err := seg.file.Truncate(seg.end); err != nil {
+		return err
+	}
+	seg.torn = false
+	return seg.file.Sync()
 }
 
 // abandon removes, durably, a segment that could not be begun: its entries may come to lie in the one before.

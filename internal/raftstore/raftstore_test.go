@@ -703,6 +703,40 @@ func TestLog_FailedWriteDoesNotComeBack(t *testing.T) {
 	}
 }
 
+// What a write left that the full disk cut short is gone before the log goes on in another segment: behind the
+// end of one that is not the last it is damage.
+func TestLog_FailedWriteBeforeANewSegment(t *testing.T) {
+	for _, missing := range []int{0, 1} { // of its bytes
+		mem, full := newMem(t), false
+		s := mustOpen(t, vfs.NewFaulty(mem, func(op vfs.Op) error {
+			if full && op.Kind == vfs.OpWrite {
+				return &vfs.PartialError{N: op.Len - missing, Err: syscall.ENOSPC}
+			}
+			return nil
+		}))
+		must(t, s.Log().StoreLogs(entries(1, 1, 10)))
+		full = true
+		if err := s.Log().StoreLogs(entries(2, 1, 2000, 20)); !errors.Is(err, syscall.ENOSPC) {
+			t.Fatalf("store: %v, want ENOSPC", err)
+		}
+		full = false
+		must(t, s.Log().StoreLogs(entries(2, 2, 10))) // its sync puts what is left on the disk
+		must(t, s.Log().StoreLogs(entries(3, 2, segmentBytes)))
+		want := contents(t, s)
+		for when, after := range map[string]*vfs.Mem{
+			"a power loss that keeps nothing": mem.CrashClone(vfs.CrashOptions{}),
+			"a kill":                          mem.KillProcess(),
+		} {
+			s, err := open(after, func(error) {})
+			if err != nil {
+				t.Errorf("%d bytes missing: after %s: %v", missing, when, err)
+			} else if diff := cmp.Diff(want, contents(t, s)); diff != "" {
+				t.Errorf("%d bytes missing: after %s the log differs: %s", missing, when, diff)
+			}
+		}
+	}
+}
+
 // A process that is killed before the name of the store's directory is durable leaves that to the next one.
 func TestOpen_KilledBeforeTheDirectoryIsDurable(t *testing.T) {
 	mem := vfs.NewMem(1)

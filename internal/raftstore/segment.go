@@ -28,6 +28,7 @@ type segment struct {
 	before uint32 // checksum of the last entry in the segment before
 	sum    uint32 // checksum of the last entry; before, when there is none
 	commit uint64 // commit index in the last frame
+	torn   bool   // parts of a failed write may stand behind the end
 }
 
 // header is what tells a segment from all others.
