@@ -3,9 +3,7 @@ package raftstore_test
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
-	"math/rand/v2"
 	"os"
 	"path"
 	"slices"
@@ -16,7 +14,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/hashicorp/raft"
-	"pgregory.net/rapid"
 
 	"github.com/walser-io/walser/internal/raftstore"
 	"github.com/walser-io/walser/internal/vfs"
@@ -156,86 +153,10 @@ func TestLog_RefusesWhatRaftMustNotDo(t *testing.T) {
 	}
 }
 
-// world is the model beside the store: what was acknowledged, and what the call in flight may add.
-type world struct {
-	log      map[uint64]raft.Log // acknowledged
-	first    uint64
-	last     uint64
-	adding   []*raft.Log // StoreLogs in flight
-	delFront uint64      // DeleteRange in flight
-	delBack  uint64
-	term     uint64
-	newTerm  uint64 // SetUint64 in flight
-	snapshot string // newest
-	newSnap  string
-}
-
 // equal is faster than go-cmp by two orders.
 func equal(a, b raft.Log) bool {
 	return a.Index == b.Index && a.Term == b.Term && a.Type == b.Type && a.AppendedAt.Equal(b.AppendedAt) &&
 		bytes.Equal(a.Data, b.Data) && bytes.Equal(a.Extensions, b.Extensions)
-}
-
-// check compares a store that was opened after a crash with the model.
-func (w *world) check(t tester, s *raftstore.Store) {
-	t.Helper()
-	got := contents(t, s)
-	byIndex := map[uint64]raft.Log{}
-	for _, log := range got {
-		byIndex[log.Index] = log
-	}
-	last, _ := s.Log().LastIndex()
-	// Everything acknowledged is there, unless a delete is under way.
-	from, to := w.first, w.last
-	if w.delFront > 0 {
-		from = w.delFront + 1
-	}
-	if w.delBack > 0 {
-		to = w.delBack - 1
-	}
-	if from > 0 {
-		for index := from; index <= to; index++ {
-			if want, got := w.log[index], byIndex[index]; !equal(want, got) {
-				t.Fatalf("entry %d of %d to %d is %v, want %v", index, from, to, got, want)
-			}
-		}
-	}
-	// Nothing else is there but entries in flight and old ones before the first.
-	bound := w.last
-	if n := len(w.adding); n > 0 {
-		bound = w.adding[n-1].Index
-	}
-	if last > bound {
-		t.Fatalf("the log ends with %d, %d at most was ever written", last, bound)
-	}
-	for index, log := range byIndex {
-		want, known := w.log[index]
-		for _, a := range w.adding {
-			if a.Index == index {
-				want, known = *a, true
-			}
-		}
-		if known && !equal(want, log) {
-			t.Fatalf("entry %d is %v, want %v", index, log, want)
-		}
-		if !known && index >= w.first && w.first > 0 {
-			t.Fatalf("entry %d was never written", index)
-		}
-	}
-	term, err := s.Stable().GetUint64([]byte("term"))
-	must(t, err)
-	if term != w.term && term != w.newTerm {
-		t.Fatalf("term %d, want %d or %d", term, w.term, w.newTerm)
-	}
-	newest := ""
-	metas, err := s.Snapshots().List()
-	must(t, err)
-	if len(metas) > 0 {
-		newest = readSnapshot(t, s, metas[0].ID)
-	}
-	if newest != w.snapshot && newest != w.newSnap {
-		t.Fatalf("snapshot %.20q, want %.20q or %.20q", newest, w.snapshot, w.newSnap)
-	}
 }
 
 func readSnapshot(t tester, s *raftstore.Store, id string) string {
@@ -261,91 +182,6 @@ func writeSnapshot(s *raftstore.Store, term, index uint64, content string) error
 		return errors.Join(err, sink.Cancel())
 	}
 	return sink.Close()
-}
-
-// The power fails before operations on the disk drawn from all of them, with every kind of luck, and the
-// store that is found holds what was acknowledged, and in its place nothing else.
-func TestStore_PowerLossAtAnyStep(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		w := &world{log: map[uint64]raft.Log{}}
-		rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "luck"), 0))
-		mem := newMem(t)
-		cut := func() {
-			after := mem.CrashClone(vfs.CrashOptions{
-				UnsyncedDataPercent: []int{0, 50, 90, 100}[rng.IntN(4)], TornWrites: rng.IntN(2) == 0, StaleBlocks: rng.IntN(2) == 0, Rand: rng,
-			})
-			s, err := open(after, nil)
-			if err != nil {
-				t.Fatalf("open after a power loss: %v", err)
-			}
-			w.check(t, s)
-			must(t, s.Close())
-			s, err = open(after, nil) // what was repaired stays so
-			if err != nil {
-				t.Fatalf("open again: %v", err)
-			}
-			w.check(t, s)
-			must(t, s.Close())
-		}
-		s := mustOpen(t, vfs.NewFaulty(mem, func(op vfs.Op) error {
-			if op.Kind != vfs.OpRead && op.Kind != vfs.OpSize && op.Kind != vfs.OpClose && rng.IntN(2) == 0 {
-				cut()
-			}
-			return nil
-		}))
-		term, snapshotIndex := uint64(1), uint64(0)
-		for range rapid.IntRange(1, 25).Draw(t, "steps") {
-			switch rapid.IntRange(0, 9).Draw(t, "step") {
-			default:
-				sizes := rapid.SliceOfN(rapid.SampledFrom([]int{0, 10, 500, 3000, 5000}), 1, 4).Draw(t, "sizes")
-				w.adding = entries(w.last+1, term, sizes...)
-				must(t, s.Log().StageCommitIndex(w.last))
-				must(t, s.Log().StoreLogs(w.adding))
-				if w.first == 0 {
-					w.first = w.last + 1
-				}
-				for _, log := range w.adding {
-					w.log[log.Index], w.last = *log, log.Index
-				}
-				w.adding = nil
-			case 0: // compaction
-				if w.first == 0 {
-					continue
-				}
-				w.delFront = rapid.Uint64Range(w.first, w.last).Draw(t, "to")
-				must(t, s.Log().DeleteRange(w.first, w.delFront))
-				if w.first = w.delFront + 1; w.first > w.last {
-					w.first = 0
-				}
-				w.delFront = 0
-			case 1: // conflict with a new leader
-				if w.first == 0 || w.first == w.last {
-					continue
-				}
-				w.delBack = rapid.Uint64Range(w.first+1, w.last).Draw(t, "from")
-				must(t, s.Log().DeleteRange(w.delBack, w.last))
-				for index := w.delBack; index <= w.last; index++ {
-					delete(w.log, index)
-				}
-				w.last, w.delBack = w.delBack-1, 0
-				term++
-			case 2:
-				w.newTerm = w.term + 1
-				must(t, s.Stable().SetUint64([]byte("term"), w.newTerm))
-				w.term = w.newTerm
-			case 3:
-				if w.last <= snapshotIndex {
-					continue
-				}
-				snapshotIndex = w.last
-				w.newSnap = strings.Repeat(fmt.Sprint(w.last, "-", term), rapid.SampledFrom([]int{0, 1, 500, 50000}).Draw(t, "snapshot"))
-				must(t, writeSnapshot(s, term, w.last, w.newSnap))
-				w.snapshot = w.newSnap
-			}
-			w.check(t, s)
-		}
-		cut()
-	})
 }
 
 // threeWrites makes a log of three writes in one file and returns the file.
