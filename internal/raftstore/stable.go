@@ -62,12 +62,13 @@ func openStable(s *Store) (*Stable, error) {
 	return st, nil
 }
 
-// create writes both slots under another name first: a vote file is never seen without one.
+// create writes both slots under another name first: a vote file is never seen without one. Open makes its
+// name durable.
 func (st *Stable) create() error {
 	content := make([]byte, 2*slotBytes)
 	copy(content, encodeSlot(1, nil))
 	copy(content[slotBytes:], encodeSlot(0, nil))
-	if err := vfs.WriteFileAtomic(st.store.fs, st.store.path(voteName), content); err != nil {
+	if err := vfs.ReplaceFile(st.store.fs, st.store.path(voteName), content); err != nil {
 		return err
 	}
 	st.mu.sequence = 1

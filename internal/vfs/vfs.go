@@ -135,9 +135,20 @@ func SyncPath(fsys FS, dir string) error {
 const TempSuffix = ".tmp"
 
 // WriteFileAtomic replaces the content of a file so that after a crash it is the old or the new one, and
-// so that after a nil return it is the new one: write to name+TempSuffix, Sync, Rename, SyncDir. Callers
-// serialise writes of one name.
+// so that after a nil return it is the new one: ReplaceFile, SyncDir. Callers serialise writes of one name.
 func WriteFileAtomic(fsys FS, name string, data []byte) error {
+	if err := ReplaceFile(fsys, name, data); err != nil {
+		return err
+	}
+	if err := fsys.SyncDir(filepath.Dir(name)); err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	return nil
+}
+
+// ReplaceFile replaces the content of a file so that after a crash it is the old or the new one: write to
+// name+TempSuffix, Sync, Rename. It is the new one for good after the caller's SyncDir.
+func ReplaceFile(fsys FS, name string, data []byte) error {
 	tmp := name + TempSuffix
 	if err := writeSynced(fsys, tmp, data); err != nil {
 		// The first error says what happened; a leftover is harmless, the next write truncates it.
@@ -146,9 +157,6 @@ func WriteFileAtomic(fsys FS, name string, data []byte) error {
 	}
 	if err := fsys.Rename(tmp, name); err != nil {
 		_ = fsys.Remove(tmp)
-		return fmt.Errorf("write %s: %w", name, err)
-	}
-	if err := fsys.SyncDir(filepath.Dir(name)); err != nil {
 		return fmt.Errorf("write %s: %w", name, err)
 	}
 	return nil
