@@ -431,7 +431,7 @@ func (l *Log) makeSpare() error {
 		_, err = file.WriteAt(content, 0)
 	}
 	if err == nil {
-		err = file.Sync() // before it gets a name in the log; and delayed allocation may still find the disk full
+		err = file.Sync() // a header is durable before its file gets a name in the log
 	}
 	if err != nil {
 		return errors.Join(err, file.Close(), l.store.fs.Remove(l.store.path(spareName)))
