@@ -34,7 +34,7 @@ func (l *Log) snapshotLocked() producerSnapshot {
 
 // writeSnapshot writes a snapshot's files. The caller has the turn. Without sync a power loss may leave
 // them torn: their checksums show it, and the snapshot before them is used with a longer replay. With
-// sync the snapshots inside the active segment that came before this one are removed.
+// sync those inside a segment that no start needs any more are removed.
 func (l *Log) writeSnapshot(s producerSnapshot, sync bool) error {
 	for _, file := range []struct {
 		suffix string
@@ -56,9 +56,16 @@ func (l *Log) writeSnapshot(s producerSnapshot, sync bool) error {
 	if err := l.dir.fs.SyncDir(l.path); err != nil {
 		return fmt.Errorf("write producer snapshot %d of %s: %w", s.offset, l.tp, err)
 	}
-	segs := l.list()
+	// A start begins with the newest at or below the stored recovery point, which under load stays behind
+	// the snapshots that are written with it.
+	segs, point, needed := l.list(), l.savedRecoveryPoint.Load(), int64(0)
+	for _, offset := range l.snapshots {
+		if offset <= point {
+			needed = offset
+		}
+	}
 	return l.removeSnapshots(func(offset int64) bool {
-		return offset < s.offset && !slices.ContainsFunc(segs, func(seg *segment.Segment) bool { return seg.Base() == offset })
+		return offset < needed && !slices.ContainsFunc(segs, func(seg *segment.Segment) bool { return seg.Base() == offset })
 	})
 }
 
