@@ -127,7 +127,7 @@ func (m *Manager) deleteDir(d *Dir, path string, tp model.TopicPartition, delay 
 		return d.fail(fmt.Errorf("delete %s: %w", tp, err))
 	}
 	m.deletes.add(deletion{dir: d, path: target, whole: true}, time.Now().Add(delay))
-	return d.saveBootID() // it may have been the last that was not recovered
+	return d.oneLess()
 }
 
 // RemoveDue removes what was deleted and is due at now, and says when the next is, the zero time for

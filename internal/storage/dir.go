@@ -37,8 +37,9 @@ type Dir struct {
 	start         startState
 	boot          string // the machine's boot id, "" where the platform has none
 
-	failure atomic.Pointer[error]
-	wake    chan struct{} // capacity 1: something is queued
+	failure   atomic.Pointer[error]
+	wake      chan struct{} // capacity 1: something is queued
+	recovered chan struct{} // closed when the last log that was found is recovered or deleted
 	// checkpointing is a token: whoever holds it writes checkpoint files. It is taken after a log's turn,
 	// never before.
 	checkpointing chan struct{}
@@ -49,7 +50,9 @@ type Dir struct {
 		xsync.Mutex
 		logs    map[model.TopicPartition]*Log
 		found   map[model.TopicPartition]foundLog // on disk, not opened yet
+		waiting bool                              // some were found, and recovered is open
 		pending []*Log                            // queued for the next round of the syncer
+		rounds  []chan struct{}                   // to be closed after the next round
 		// What the checkpoint files hold, also of logs that are deleted. Written under checkpointing too.
 		savedRP map[model.TopicPartition]int64
 		savedHW map[model.TopicPartition]int64
@@ -126,10 +129,30 @@ func (d *Dir) Queue(l *Log) {
 		d.mu.pending = append(d.mu.pending, l)
 	}
 	d.mu.Unlock()
+	d.wakeSyncer()
+}
+
+func (d *Dir) wakeSyncer() {
 	select {
 	case d.wake <- struct{}{}:
 	default: // a round is due already, and will see it
 	}
+}
+
+// queueUnflushed queues every log that holds unflushed records, and returns what is closed after the round
+// that flushes them.
+func (d *Dir) queueUnflushed() (flushed <-chan struct{}) {
+	for _, l := range d.openLogs() {
+		if l.flushed.Load() < l.end.Load() {
+			d.Queue(l)
+		}
+	}
+	done := make(chan struct{})
+	d.mu.Lock()
+	d.mu.rounds = append(d.mu.rounds, done)
+	d.mu.Unlock()
+	d.wakeSyncer()
+	return done
 }
 
 // runSyncer flushes what is queued, round after round, until ctx ends.
@@ -152,12 +175,17 @@ func (d *Dir) SyncRound() error {
 		return err
 	}
 	d.mu.Lock()
-	batch := d.mu.pending
-	d.mu.pending = nil
+	batch, waiting := d.mu.pending, d.mu.rounds
+	d.mu.pending, d.mu.rounds = nil, nil
 	for _, l := range batch {
 		l.queued = false
 	}
 	d.mu.Unlock()
+	defer func() {
+		for _, done := range waiting {
+			close(done)
+		}
+	}()
 	if len(batch) == 0 {
 		return nil
 	}

@@ -95,7 +95,8 @@ func (m *Manager) openDir(path string) (*Dir, error) {
 	d := &Dir{
 		path: path, fs: m.deps.FS, files: m.files, logger: m.deps.Logger, metrics: m.metrics,
 		scratch: &scratch{}, inflate: &inflaters{}, deletes: &m.deletes, wall: m.deps.Wall, syncThreads: m.cfg.SyncThreads, snapshotBytes: m.cfg.SnapshotBytes,
-		openings: m.openings, wake: make(chan struct{}, 1), checkpointing: make(chan struct{}, 1),
+		openings: m.openings, wake: make(chan struct{}, 1), recovered: make(chan struct{}),
+		checkpointing: make(chan struct{}, 1),
 	}
 	d.mu.logs = map[model.TopicPartition]*Log{}
 	d.mu.found = map[model.TopicPartition]foundLog{}
@@ -193,6 +194,20 @@ func (d *Dir) readStart() error {
 	return checkpoint.RemoveCleanShutdown(d.fs, d.path)
 }
 
+// oneLess is called when a log is recovered or deleted: it may be the last of those that were found.
+func (d *Dir) oneLess() error {
+	d.mu.Lock()
+	last := d.mu.waiting && len(d.mu.found) == 0
+	if last {
+		d.mu.waiting = false
+	}
+	d.mu.Unlock()
+	if last {
+		close(d.recovered)
+	}
+	return d.saveBootID()
+}
+
 // saveBootID stores the boot id, and takes it away while a log awaits recovery after a power loss: should this
 // process be killed before, the next one must read that log as this one would have.
 func (d *Dir) saveBootID() error {
@@ -260,6 +275,7 @@ func (d *Dir) scan(m *Manager) error {
 			}
 		}
 	}
+	d.mu.waiting = len(d.mu.found) > 0
 	return d.saveBootID()
 }
 
@@ -536,7 +552,9 @@ func (m *Manager) Run(ctx context.Context) error {
 	return nil
 }
 
-// runCheckpoints advances a directory's checkpoints.
+// runCheckpoints advances a directory's checkpoints. The recovery points are stored once more when all that
+// was found is recovered and flushed: a node that is killed again before the interval is over does not read
+// again what this start has read.
 func (m *Manager) runCheckpoints(ctx context.Context, d *Dir) {
 	flush := time.NewTicker(m.cfg.FlushCheckInterval)
 	defer flush.Stop()
@@ -546,11 +564,17 @@ func (m *Manager) runCheckpoints(ctx context.Context, d *Dir) {
 	defer marks.Stop()
 	starts := time.NewTicker(m.cfg.StartOffsetInterval)
 	defer starts.Stop()
+	recovered, flushed := d.recovered, (<-chan struct{})(nil)
 	for {
 		var err error
 		select {
 		case <-ctx.Done():
 			return
+		case <-recovered:
+			recovered, flushed = nil, d.queueUnflushed()
+		case <-flushed:
+			flushed = nil
+			err = d.saveRecoveryPoints(true)
 		case <-flush.C:
 			d.queueOverdue(m.deps.Wall().UnixMilli())
 		case <-points.C:

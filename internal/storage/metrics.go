@@ -24,7 +24,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		rolls:          prometheus.NewCounter(prometheus.CounterOpts{Name: "walser_storage_segment_rolls_total", Help: "Segments sealed and followed by a new one."}),
 		offline:        prometheus.NewGauge(prometheus.GaugeOpts{Name: "walser_storage_offline_directories", Help: "Log directories taken offline by a disk error."}),
 		recoveredLogs:  prometheus.NewCounter(prometheus.CounterOpts{Name: "walser_storage_opened_logs_total", Help: "Logs opened from disk since the start."}),
-		recoveredBytes: prometheus.NewCounter(prometheus.CounterOpts{Name: "walser_storage_recovered_bytes_total", Help: "Bytes read again because they could be damaged."}),
+		recoveredBytes: prometheus.NewCounter(prometheus.CounterOpts{Name: "walser_storage_recovered_bytes_total", Help: "Bytes of log gone through again because they could be damaged."}),
 		cutBytes:       prometheus.NewCounter(prometheus.CounterOpts{Name: "walser_storage_recovery_cut_bytes_total", Help: "Bytes cut off damaged log ends at recovery."}),
 		deleted:        prometheus.NewCounter(prometheus.CounterOpts{Name: "walser_storage_deleted_segments_total", Help: "Segments deleted by retention, DeleteRecords or truncation."}),
 	}

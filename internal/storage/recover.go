@@ -71,7 +71,7 @@ func (l *Log) Recover(ctx context.Context) error {
 	l.dir.mu.logs[l.tp] = l
 	l.dir.mu.Unlock()
 	l.ready.Store(true)
-	return l.dir.saveBootID()
+	return l.dir.oneLess()
 }
 
 func (l *Log) load(f foundLog) error {
@@ -414,6 +414,7 @@ func (l *Log) recoverSegments(logs []logFile, f foundLog) (segs []*segment.Segme
 		}
 		lastEpoch = got.LastEpoch
 		segs = append(segs, seg)
+		l.dir.metrics.recoveredBytes.Add(float64(got.Read))
 		recovered += got.Cut
 		if got.Next > from {
 			recovered += got.Size

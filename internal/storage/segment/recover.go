@@ -31,6 +31,8 @@ type Recovery struct {
 type Recovered struct {
 	State
 	LastEpoch int32
+	// Read is how many bytes were gone through, headers alone or whole batches, those that were cut among them.
+	Read int64
 	// Cut is how many bytes were cut off. Damage says why, nil if the file ended where a batch did.
 	Cut    int64
 	Damage error
@@ -81,7 +83,7 @@ func (s *Segment) Recover(r Recovery) (Recovered, error) {
 			r.Visit(header)
 		}
 	}
-	found.Cut = size - found.Size
+	found.Read, found.Cut = size-start.position, size-found.Size
 	if found.Cut > 0 {
 		if err := h.File.Truncate(found.Size); err != nil {
 			return Recovered{}, fmt.Errorf("cut segment %d at its first bad batch: %w", s.base, err)
