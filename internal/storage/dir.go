@@ -237,10 +237,9 @@ func (d *Dir) saveRecoveryPoints(advance bool) error {
 	if err := d.Err(); err != nil {
 		return err
 	}
-	logs := d.openLogs()
-	prepared := make(map[*Log]preparedPoint, len(logs))
+	prepared := map[*Log]preparedPoint{}
 	if advance {
-		for _, l := range logs {
+		for _, l := range d.openLogs() {
 			p, err := l.prepareRecoveryPoint()
 			switch {
 			case err == nil:
@@ -252,7 +251,15 @@ func (d *Dir) saveRecoveryPoints(advance bool) error {
 			}
 		}
 	}
+	return d.storeRecoveryPoints(prepared)
+}
 
+// storeRecoveryPoints writes the recovery points of all logs if one changed: those that are prepared, and what
+// was stored of the others, as far as it still holds.
+func (d *Dir) storeRecoveryPoints(prepared map[*Log]preparedPoint) error {
+	if err := d.Err(); err != nil {
+		return err
+	}
 	d.checkpointing <- struct{}{}
 	defer func() { <-d.checkpointing }()
 	points := checkpoint.Offsets{}
@@ -262,7 +269,7 @@ func (d *Dir) saveRecoveryPoints(advance bool) error {
 			points[tp] = f.recoveryPoint
 		}
 	}
-	logs = logs[:0]
+	logs := make([]*Log, 0, len(d.mu.logs))
 	for _, l := range d.mu.logs {
 		logs = append(logs, l)
 	}

@@ -155,10 +155,26 @@ func (l *Log) prepareRecoveryPoint() (preparedPoint, error) {
 	if l.deleted.Load() {
 		return p, l.Err() // another log may have its name, and its files
 	}
+	return p, l.prepareTurn()
+}
+
+// prepareTurn is what there is to do for prepareRecoveryPoint. The caller has the turn.
+func (l *Log) prepareTurn() error {
 	if err := l.flushIndexes(); err != nil {
-		return p, err
+		return err
 	}
-	return p, l.saveEpochs()
+	return l.saveEpochs()
+}
+
+// advanceRecoveryPoint stores the flushed offset as the recovery point of this log alone. The caller has the turn.
+func (l *Log) advanceRecoveryPoint() error {
+	l.mu.Lock()
+	p := preparedPoint{l.flushed.Load(), l.truncations.Load()}
+	l.mu.Unlock()
+	if err := l.prepareTurn(); err != nil {
+		return err
+	}
+	return l.dir.storeRecoveryPoints(map[*Log]preparedPoint{l: p})
 }
 
 // recoveryPoint returns what may be stored now, given what was prepared.

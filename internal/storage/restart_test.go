@@ -32,13 +32,19 @@ func syncsDirFor(caller string) func(vfs.Op) bool {
 // one to see a start offset that is not on the device. Retention there deletes by it.
 func TestStart_CheckpointRenamedByAKilledProcess(t *testing.T) {
 	cfg := smallConfig()
-	armed := false
-	mem := killAt(vfs.NewMem(1), func(op vfs.Op) bool { return armed && syncsDirFor("WriteOffsets")(op) }, func(fsys vfs.FS) {
+	armed, stored := false, 0
+	startOffsets := func(op vfs.Op) bool {
+		if armed && syncsDirFor("WriteOffsets")(op) {
+			stored++
+		}
+		return stored == 2 // the recovery point was before
+	}
+	mem := killAt(vfs.NewMem(1), startOffsets, func(fsys vfs.FS) {
 		m := openManager(t, fsys, "/a")
 		l := createLog(t, m, cfg)
 		appendOne(t, l, batchOf(t, nil, 1000, "first"))
 		flush(t, l)
-		checkpointAll(t, m) // the recovery point stays at 1
+		checkpointAll(t, m)
 		for range 3 {
 			appendOne(t, l, batchOf(t, nil, 1000, strings.Repeat("x", 1000)))
 		}

@@ -129,6 +129,13 @@ func (l *Log) deleteHead(segs []*segment.Segment, n int) error {
 			return l.diskError(fmt.Errorf("delete segments below %d: %w", base, err))
 		}
 	}
+	if base > l.savedRecoveryPoint.Load() {
+		// Above it recovery trusts no snapshot. Of the segments that are deleted a power loss may bring some
+		// back, and the producers of the others would be forgotten.
+		if err := l.advanceRecoveryPoint(); err != nil {
+			return l.diskError(fmt.Errorf("delete segments below %d: %w", base, err))
+		}
+	}
 	l.mu.Lock()
 	moved := l.start.Load() < base
 	l.start.Store(max(l.start.Load(), base))
