@@ -40,7 +40,11 @@ func (l *Log) writeSnapshot(s producerSnapshot, sync bool) error {
 		suffix string
 		data   []byte
 	}{{windowsSuffix, s.windows}, {snapshotSuffix, s.kafka}} {
-		if err := writeFile(l.dir.fs, l.snapshotPath(s.offset, file.suffix), file.data, sync); err != nil {
+		name, write := l.snapshotPath(s.offset, file.suffix), writeFile
+		if slices.Contains(l.snapshots, s.offset) {
+			write = replaceFile // it may be all that is known of producers whose records are deleted
+		}
+		if err := write(l.dir.fs, name, file.data, sync); err != nil {
 			return fmt.Errorf("write producer snapshot %d of %s: %w", s.offset, l.tp, err)
 		}
 	}
@@ -160,4 +164,9 @@ func writeFile(fsys vfs.FS, name string, data []byte, sync bool) (err error) {
 		return err
 	}
 	return f.Sync()
+}
+
+// replaceFile is writeFile for a name that may exist: whatever happens it has the old content or the new.
+func replaceFile(fsys vfs.FS, name string, data []byte, _ bool) error {
+	return vfs.ReplaceFile(fsys, name, data)
 }
