@@ -390,7 +390,10 @@ func (l *Log) recoverSegments(logs []logFile, f foundLog) (segs []*segment.Segme
 	for i, file := range logs {
 		last := i == len(logs)-1
 		seg := segment.Open(l.dir.files, l.path, file.base, file.base, file.size)
-		if !last && logs[i+1].base <= from {
+		// One that ends right at the recovery point may have been sealed after that was stored, and have lost the
+		// last entry of its time index: retention would take it for older than it is.
+		trusted := !last && (logs[i+1].base < from || logs[i+1].base == from && l.dir.start != startCrashed)
+		if trusted {
 			seg = segment.Open(l.dir.files, l.path, file.base, logs[i+1].base, file.size)
 			if file.txns {
 				if err := seg.LoadAborted(); err != nil {
