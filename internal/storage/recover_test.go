@@ -316,7 +316,8 @@ func TestRecover_SegmentsThatCameBackBelowTheStoredStart(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			l = recoverLog(t, openManager(t, mem, "/a"), cfg)
+			m = openManager(t, mem, "/a")
+			l = recoverLog(t, m, cfg)
 			if l.StartOffset() != 8 || l.EndOffset() != 10 {
 				t.Fatalf("the log spans %d..%d, want 8..10", l.StartOffset(), l.EndOffset())
 			}
@@ -327,6 +328,8 @@ func TestRecover_SegmentsThatCameBackBelowTheStoredStart(t *testing.T) {
 			if a := appendOne(t, l, batchOf(t, p, 1000, "next")); a.FirstOffset != 10 {
 				t.Fatalf("the next batch lies at %d, want 10", a.FirstOffset)
 			}
+			l.SetHighWatermark(l.EndOffset())
+			m.ApplyRetention()
 			for name := range files {
 				if hasFile(t, mem, name) {
 					t.Errorf("%s is still there", name)
