@@ -1,6 +1,7 @@
 package wire_test
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"math"
@@ -99,6 +100,54 @@ func TestHostileFrames(t *testing.T) {
 
 // fetchV12 is a FetchRequest of version 12 up to its tagged fields.
 const fetchV12 = "\xff\xff\xff\xff" + "\x00\x00\x00\x00" + "\x00\x00\x00\x00" + "\x00\x00\x00\x00" + "\x00" + "\x00\x00\x00\x00" + "\x00\x00\x00\x00" + "\x01" + "\x01" + "\x01"
+
+// A tagged field that a later version brings does not decode in an earlier one: it is not unknown, it is wrong.
+func TestTagOfLaterVersion(t *testing.T) {
+	endpoints, leader := &wire.ProduceResponse{}, &wire.ProduceResponse{}
+	wire.Add(&endpoints.NodeEndpoints).NodeID = 1
+	wire.Add(&wire.Add(&leader.Responses).PartitionResponses).CurrentLeader.LeaderID = 4
+	directory, watermark := &wire.FetchRequest{ReplicaID: -1}, &wire.FetchRequest{ReplicaID: -1}
+	wire.Add(&wire.Add(&directory.Topics).Partitions).ReplicaDirectoryID[0] = 1
+	wire.Add(&wire.Add(&watermark.Topics).Partitions).HighWatermark = 9
+	fetched := &wire.FetchResponse{}
+	wire.Add(&fetched.NodeEndpoints).NodeID = 1
+	tests := []struct {
+		name    string
+		message codec
+		since   int16
+		want    string
+	}{
+		{"endpoints of a produce response", endpoints, 10, "tagged field 0, which version 9 does not have"},
+		{"leader of a produced partition", leader, 10, "tagged field 0, which version 9 does not have"},
+		{"directory of a fetched partition", directory, 17, "tagged field 0, which version 16 does not have"},
+		{"high watermark of a fetched partition", watermark, 18, "tagged field 1, which version 17 does not have"},
+		{"endpoints of a fetch response", fetched, 16, "tagged field 0, which version 15 does not have"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var w wire.Writer
+			tt.message.Encode(&w, tt.since)
+			if w.Err() != nil {
+				t.Fatal(w.Err())
+			}
+			frame := bytes.Clone(w.Bytes())
+			if err := decode(tt.message, frame, tt.since); err != nil {
+				t.Errorf("version %d: %v", tt.since, err)
+			}
+			err := decode(tt.message, frame, tt.since-1)
+			if !errors.Is(err, wire.ErrMalformed) || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got %v, want %q", err, tt.want)
+			}
+		})
+	}
+	replica := strings.TrimPrefix(fetchV12, "\xff\xff\xff\xff") + "\x01" + "\x01\x0d" + strings.Repeat("\x00", 13)
+	if err := decode(&wire.FetchRequest{}, []byte(replica), 15); err != nil {
+		t.Errorf("replica state in version 15: %v", err)
+	}
+	if err := decode(&wire.FetchRequest{}, []byte("\xff\xff\xff\xff"+replica), 14); !errors.Is(err, wire.ErrMalformed) {
+		t.Errorf("replica state in version 14: %v", err)
+	}
+}
 
 // A frame of the smallest elements there are, by the million: what the decoder allocates stays within the
 // bound for every array of every request, and most are refused before they are looked at.

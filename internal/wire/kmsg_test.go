@@ -3,6 +3,7 @@ package wire_test
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"reflect"
 	"testing"
 
@@ -19,6 +20,7 @@ import (
 //     allowed, and reads versions above the known ones. Ours are errors.
 //   - kmsg sorts unknown tagged fields and keeps the last of equal ids. Ours keep them as they came.
 //   - kmsg writes null for nil record data in ShareFetchResponse, where Kafka's own reader refuses it.
+//   - kmsg writes and reads known tagged fields in versions that lack them. Ours are errors, as in Kafka.
 //   - kmsg writes any string, cutting its length to 16 bits; ours refuses more than 32767 bytes.
 //   - kmsg spins on hostile counts. It only ever sees bytes that our encoder wrote.
 func knownToKmsg(k wire.Key, version int16) bool {
@@ -103,11 +105,7 @@ func TestOursReadsKmsg(t *testing.T) {
 				theirs := p.theirs()
 				newFiller(seed).fill(reflect.ValueOf(theirs).Elem())
 				theirs.SetVersion(p.version)
-				settle(reflect.ValueOf(theirs), func(v reflect.Value) {
-					if p, ok := v.Addr().Interface().(*kmsg.ShareFetchResponseTopicPartition); ok && p.Records == nil {
-						p.Records = []byte{}
-					}
-				})
+				settle(reflect.ValueOf(theirs), func(v reflect.Value) { toKafka(v.Addr().Interface(), p.version) })
 				want := theirs.AppendTo(nil)
 				checkIdentity(t, p, want)
 				// Into a message that holds what an earlier one left behind, nothing of which may show.
@@ -119,6 +117,39 @@ func TestOursReadsKmsg(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// toKafka changes what kmsg would write and Kafka refuses to read.
+func toKafka(part any, version int16) {
+	switch v := part.(type) {
+	case *kmsg.ShareFetchResponseTopicPartition:
+		if v.Records == nil {
+			v.Records = []byte{}
+		}
+	case *kmsg.ProduceResponse:
+		if version < 10 {
+			v.Brokers = nil
+		}
+	case *kmsg.ProduceResponseTopicPartition:
+		if version < 10 {
+			v.CurrentLeader = kmsg.NewProduceResponseTopicPartitionCurrentLeader()
+		}
+	case *kmsg.FetchRequest:
+		if version < 15 {
+			v.ReplicaState = kmsg.NewFetchRequestReplicaState()
+		}
+	case *kmsg.FetchRequestTopicPartition:
+		if version < 17 {
+			v.ReplicaDirectoryID = [16]byte{}
+		}
+		if version < 18 {
+			v.HighWatermark = math.MaxInt64
+		}
+	case *kmsg.FetchResponse:
+		if version < 16 {
+			v.Brokers = nil
+		}
 	}
 }
 

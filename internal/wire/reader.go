@@ -382,6 +382,11 @@ func (r *Reader) keepTag(tags Tags, id uint32, n int) Tags {
 	return append(tags, Tag{ID: id, Data: data})
 }
 
+// refuseTag faults a known tagged field in a version that does not have it, as Kafka does.
+func (r *Reader) refuseTag(id uint32, version int16) {
+	r.fault(ErrMalformed, "tagged field %d, which version %d does not have", id, version)
+}
+
 // checkVersion faults the reader unless lo <= version <= hi.
 func (r *Reader) checkVersion(message string, version, lo, hi int16) bool {
 	if version < lo || version > hi {

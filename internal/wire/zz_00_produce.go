@@ -177,6 +177,8 @@ func (m *ProduceResponse) Decode(r *Reader, version int16) {
 			for i := range m.NodeEndpoints {
 				m.NodeEndpoints[i].decode(r, version)
 			}
+		case id == 0:
+			r.refuseTag(id, version)
 		default:
 			m.UnknownTags = r.keepTag(m.UnknownTags, id, n)
 		}
@@ -311,6 +313,8 @@ func (m *PartitionProduceResponse) decode(r *Reader, version int16) {
 		switch {
 		case id == 0 && version >= 10:
 			m.CurrentLeader.decode(r, version)
+		case id == 0:
+			r.refuseTag(id, version)
 		default:
 			m.UnknownTags = r.keepTag(m.UnknownTags, id, n)
 		}

@@ -78,6 +78,8 @@ func (m *FetchRequest) Decode(r *Reader, version int16) {
 			m.ClusterID = r.name(flexible, true)
 		case id == 1 && version >= 15:
 			m.ReplicaState.decode(r, version)
+		case id == 1:
+			r.refuseTag(id, version)
 		default:
 			m.UnknownTags = r.keepTag(m.UnknownTags, id, n)
 		}
@@ -270,8 +272,12 @@ func (m *FetchRequestFetchPartition) decode(r *Reader, version int16) {
 		switch {
 		case id == 0 && version >= 17:
 			m.ReplicaDirectoryID = r.UUID()
+		case id == 0:
+			r.refuseTag(id, version)
 		case id == 1 && version >= 18:
 			m.HighWatermark = r.Int64()
+		case id == 1:
+			r.refuseTag(id, version)
 		default:
 			m.UnknownTags = r.keepTag(m.UnknownTags, id, n)
 		}
@@ -396,6 +402,8 @@ func (m *FetchResponse) Decode(r *Reader, version int16) {
 			for i := range m.NodeEndpoints {
 				m.NodeEndpoints[i].decode(r, version)
 			}
+		case id == 0:
+			r.refuseTag(id, version)
 		default:
 			m.UnknownTags = r.keepTag(m.UnknownTags, id, n)
 		}

@@ -312,11 +312,12 @@ func (e *emitter) decodeBody(s *structDef) string {
 	default:
 		b.WriteString("n := r.tagCount(flexible)\nfor range n {\nid, outer := r.beginTag()\nswitch {\n")
 		for _, f := range tagged {
-			condition := fmt.Sprintf("id == %d", f.tag)
-			if in := f.versions.within(flexibleOf(e.message, s)); in != "" {
-				condition += " && " + in
+			in := f.versions.within(flexibleOf(e.message, s))
+			if in == "" {
+				fmt.Fprintf(&b, "case id == %d:\n%s", f.tag, e.decodeField(f))
+				continue
 			}
-			fmt.Fprintf(&b, "case %s:\n%s", condition, e.decodeField(f))
+			fmt.Fprintf(&b, "case id == %d && %s:\n%scase id == %[1]d:\nr.refuseTag(id, version)\n", f.tag, in, e.decodeField(f))
 		}
 		b.WriteString("default:\nm.UnknownTags = r.keepTag(m.UnknownTags, id, n)\n}\nr.endTag(outer)\n}\n")
 	}
