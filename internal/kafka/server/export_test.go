@@ -45,6 +45,9 @@ func (b Budget) Give(n int64, large bool) { b.discharge(n, large) }
 
 func (b Budget) Used() (all, large int64) { return b.used.Load(), b.large.Load() }
 
+// Held returns the bytes that requests of all connections take.
+func (s *Server) Held() int64 { return s.budget.used.Load() }
+
 // Ring is a ring of requests told apart by their sizes.
 type Ring struct{ ring }
 
