@@ -42,6 +42,7 @@ func TestRange(t *testing.T) {
 	}
 }
 
+//fuzz:decoder cli/offsets[.]go
 func FuzzRange(f *testing.F) {
 	for _, s := range []string{"start", "@-1h:end", "1:2", "@2023-11-14T22:13:20Z:1h", "+9223372036854775807", ":"} {
 		f.Add(s)

@@ -496,6 +496,7 @@ func TestReadFile(t *testing.T) {
 	}
 }
 
+//fuzz:decoder config/properties[.]go
 func FuzzProperties(f *testing.F) {
 	for _, seed := range []string{"", "a=b", "a:b\\\nc", "# x\na b", "\\u00zz=1", "listeners=PLAINTEXT://[::1]:9092,A://:1", "\\", "a=\\\r\n\r\n", "node.id=1\nnode.id=2", "=x", "log.dirs=,"} {
 		f.Add([]byte(seed))
@@ -503,6 +504,7 @@ func FuzzProperties(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) { checkLoaded(t, config.Properties, data) })
 }
 
+//fuzz:decoder config/yaml[.]go
 func FuzzYAML(f *testing.F) {
 	for _, seed := range []string{"", "a: b", "a: {b: [c, d]}", "a: &x [*x]", "? [a]\n: b", "listeners: [PLAINTEXT://:1]", "a:\n\tb: 1", "---\n...\n", "log: {dirs: [/a], retention: {ms: 5}}", "<<: {a: b}", "\xff"} {
 		f.Add([]byte(seed))

@@ -281,6 +281,7 @@ func TestNearest(t *testing.T) {
 	}
 }
 
+//fuzz:decoder configdef/(bound[.]go|value[.]go:.*(Parse|splitList|javaDouble|trim)[(])
 func FuzzParse(f *testing.F) {
 	for _, text := range []string{"", "1", "-1", "true", "a,b", "*", "0:1", "1e3", "NaN", "1@h:1", "h:1", "by_duration:PT1H", "\x00", ",", " x "} {
 		f.Add(text)

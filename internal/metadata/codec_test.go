@@ -151,6 +151,7 @@ func TestReadSnapshot_Malformed(t *testing.T) {
 	}
 }
 
+//fuzz:decoder metadata/(codec|batch|record_encoding)[.]go
 func FuzzDecodeBatch(f *testing.F) {
 	f.Add(encode(f, everyRecord(), metadata.Fence{ControllerEpoch: 1, Offset: 2}))
 	for _, r := range everyRecord() {
@@ -178,6 +179,7 @@ func FuzzDecodeBatch(f *testing.F) {
 	})
 }
 
+//fuzz:decoder metadata/snapshot[.]go:.*(ReadSnapshot|restoreChunk)[(]
 func FuzzReadSnapshot(f *testing.F) {
 	var file bytes.Buffer
 	if err := metadata.Empty().WriteSnapshot(&file); err != nil {

@@ -430,6 +430,8 @@ func TestSnapshots_DamageIsRefused(t *testing.T) {
 }
 
 // Whatever stands in a segment: it is refused, or it is a log that can be read, written and read again.
+//
+//fuzz:decoder raftstore/(frame|segment)[.]go|raftstore/log[.]go:.*(openLog|recover|cut)[(]
 func FuzzRaftStore(f *testing.F) {
 	_, content := threeWrites(f, newMem(f))
 	f.Add(content)
@@ -463,6 +465,7 @@ func FuzzRaftStore(f *testing.F) {
 	})
 }
 
+//fuzz:decoder raftstore/snapshots[.]go:.*(openSnapshots|open|description|decodeConfiguration|Read|next|readAt)[(]
 func FuzzSnapshotLoad(f *testing.F) {
 	mem := newMem(f)
 	s := mustOpen(f, mem)
@@ -488,6 +491,8 @@ func FuzzSnapshotLoad(f *testing.F) {
 }
 
 // FuzzVote spoils the vote file: it is refused, or one of the two votes that were written.
+//
+//fuzz:decoder raftstore/stable[.]go:.*(load|decodeSlot)[(]
 func FuzzVote(f *testing.F) {
 	f.Add(uint16(0), byte(1), uint16(4100), byte(1))
 	f.Add(uint16(20), byte(7), uint16(30), byte(9))

@@ -37,6 +37,8 @@ var fuzzLimits = record.Limits{MaxRecordBytes: 1 << 20, MaxBlockBytes: 1 << 20, 
 
 // FuzzBatch: no bytes make the parser, the view or the iterator panic; what parses covers the input; and what the iterator reads,
 // a builder can write and the iterator reads again.
+//
+//fuzz:decoder record/(batch|iterator|varint)[.]go
 func FuzzBatch(f *testing.F) {
 	for _, b := range seeds(f) {
 		f.Add([]byte(b))
@@ -95,6 +97,8 @@ func rebuildAndCompare(t *testing.T, b record.Batch, recs []rec, s *record.Scrat
 
 // FuzzDecompress: bytes that pass for the records of a compressed batch take bounded memory, and the walk of Validate and the
 // iterator agree on them. The first argument picks the codec.
+//
+//fuzz:decoder record/(lz4|snappy)[.]go:.*Reader|record/(stream|xxh32)[.]go
 func FuzzDecompress(f *testing.F) {
 	for _, b := range seeds(f) {
 		if b.Codec() != record.None {
@@ -149,6 +153,8 @@ func FuzzDecompress(f *testing.F) {
 
 // FuzzValidate: an accepted batch has a valid checksum, offset deltas from 0 on, the max timestamp of the verdict, and can be read; a
 // rejected one is unchanged; uncompressed or not, Validate and iterator agree. bits choose the rules.
+//
+//fuzz:decoder record/(validate|walk)[.]go
 func FuzzValidate(f *testing.F) {
 	for i, b := range seeds(f) {
 		f.Add([]byte(b), uint16(i))

@@ -53,6 +53,8 @@ func soundImage(t testing.TB) []byte {
 }
 
 // Whatever N.log holds, the log opens, and what it then serves is sound: a prefix of the file.
+//
+//fuzz:decoder storage/(segment/)?recover[.]go
 func FuzzLogRecover(f *testing.F) {
 	image := soundImage(f)
 	f.Add(image, int64(0))
@@ -85,6 +87,8 @@ func FuzzLogRecover(f *testing.F) {
 }
 
 // Whatever the index files hold, every record is found, by offset and by time.
+//
+//fuzz:decoder segment/index[.]go|segment/recover[.]go:.*(trust|cutIndexes|readIndex)[(]
 func FuzzIndexLoad(f *testing.F) {
 	f.Add([]byte{0, 0, 0, 3, 0, 0, 0, 90}, []byte{0, 0, 0, 0, 0, 0, 3, 233, 0, 0, 0, 3}, []byte{}, int64(0))
 	f.Add(bytes.Repeat([]byte{0}, 64), bytes.Repeat([]byte{0xff}, 36), bytes.Repeat([]byte{0}, 68), int64(16))

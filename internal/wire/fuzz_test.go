@@ -10,11 +10,15 @@ import (
 )
 
 // FuzzRequest: key and version, then the body of a request.
+//
+//fuzz:decoder wire/zz_.*:[A-Za-z]*Request:.*[)] [dD]ecode[(]
 func FuzzRequest(f *testing.F) {
 	fuzzMessage(f, func(k wire.Key) codec { return wire.NewRequest(k) }, "Request")
 }
 
 // FuzzResponse: key and version, then the body of a response.
+//
+//fuzz:decoder wire/zz_.*:[A-Za-z]*Response:.*[)] [dD]ecode[(]
 func FuzzResponse(f *testing.F) {
 	fuzzMessage(f, func(k wire.Key) codec { return wire.NewResponse(k) }, "Response")
 }
@@ -102,6 +106,8 @@ func tagsAscend(v reflect.Value) bool {
 }
 
 // FuzzRequestHeader: any header decodes within bounds or not at all, and encodes to what decodes the same.
+//
+//fuzz:decoder wire/header[.]go:.*[)] Decode[(]
 func FuzzRequestHeader(f *testing.F) {
 	for _, k := range wire.Keys() {
 		versions, _ := wire.VersionsOf(k)

@@ -183,6 +183,7 @@ func TestReplay_ToleratesMissingRecords(t *testing.T) {
 	}
 }
 
+//fuzz:decoder group/records[.]go:.*(recordType|read[A-Za-z]*)[(]|wire/zz_(record|consumer_protocol).*[)] [dD]ecode[(]
 func FuzzOffsetsTopicReplay(f *testing.F) {
 	f.Add((&kmsg.OffsetCommitKey{Version: 1, Group: "g", Topic: "t"}).AppendTo(nil), (&kmsg.OffsetCommitValue{Version: 4, TopicID: [16]byte{1}}).AppendTo(nil), false)
 	f.Add((&kmsg.OffsetCommitKey{Version: 0, Group: "g", Topic: "t"}).AppendTo(nil), (&kmsg.OffsetCommitValue{Version: 1}).AppendTo(nil), true)

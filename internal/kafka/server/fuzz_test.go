@@ -50,6 +50,8 @@ type served struct {
 // Large frames need large streams, which the fuzzer is slow to change: so zero bytes, a number of them, are
 // put into the stream at a place. It arrives in steps of a size, and handlers of streamed requests ask for
 // pieces of a size.
+//
+//fuzz:decoder kafka/server/(conn_read|body|buffer)[.]go
 func FuzzFrames(f *testing.F) {
 	add := func(stream []byte, step int) { f.Add(stream, uint(0), uint(0), step, 1000) }
 	add([]byte{}, 1)

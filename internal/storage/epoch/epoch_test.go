@@ -143,6 +143,7 @@ func TestDecode_RefusesWhatNoCacheWrites(t *testing.T) {
 	}
 }
 
+//fuzz:decoder epoch/checkpoint[.]go
 func FuzzEpochCheckpoint(f *testing.F) {
 	f.Add([]byte("0\n2\n0 0\n3 17\n"))
 	f.Add([]byte("0\n0\n"))

@@ -204,6 +204,7 @@ func TestWindows_RestoreTheWholeTable(t *testing.T) {
 	})
 }
 
+//fuzz:decoder producerstate/snapshot[.]go
 func FuzzProducerSnapshot(f *testing.F) {
 	table := tableOf(data(3, 0, 9, 0), data(3, 10, 19, 10))
 	f.Add(table.AppendSnapshot(nil))
