@@ -23,18 +23,66 @@ func FuzzResponse(f *testing.F) {
 	fuzzMessage(f, func(k wire.Key) codec { return wire.NewResponse(k) }, "Response")
 }
 
+type fuzzSeed struct {
+	key     wire.Key
+	version int16
+	body    []byte
+}
+
+// fuzzSeeds returns messages of every key and version, encoded; a few of each, as a random one lacks some parts.
+func fuzzSeeds(t testing.TB, create func(wire.Key) codec) (all []fuzzSeed) {
+	t.Helper()
+	for _, k := range wire.Keys() {
+		versions, _ := wire.VersionsOf(k)
+		for version := versions.Min; version <= versions.Max; version++ {
+			for i := range uint64(3) {
+				m := create(k)
+				newFiller(uint64(version) + 100*i).fill(reflect.ValueOf(m).Elem())
+				all = append(all, fuzzSeed{k, version, bytes.Clone(encode(t, m, version))})
+			}
+		}
+	}
+	return all
+}
+
+// Every key is seeded at every version, with bodies that decode.
+func TestFuzzSeeds(t *testing.T) {
+	for name, create := range map[string]func(wire.Key) codec{
+		"requests":  func(k wire.Key) codec { return wire.NewRequest(k) },
+		"responses": func(k wire.Key) codec { return wire.NewResponse(k) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			seeded := map[string]int{}
+			for _, seed := range fuzzSeeds(t, create) {
+				if err := decode(create(seed.key), seed.body, seed.version); err != nil {
+					t.Errorf("%v v%d: %v", seed.key, seed.version, err)
+				}
+				seeded[fmt.Sprintf("%v v%d", seed.key, seed.version)]++
+			}
+			want := 0
+			for _, k := range wire.Keys() {
+				versions, _ := wire.VersionsOf(k)
+				for version := versions.Min; version <= versions.Max; version++ {
+					want++
+					if name := fmt.Sprintf("%v v%d", k, version); seeded[name] == 0 {
+						t.Errorf("%s has no seed", name)
+					}
+				}
+			}
+			if len(seeded) != want {
+				t.Errorf("%d keys and versions are seeded, there are %d", len(seeded), want)
+			}
+		})
+	}
+}
+
 func fuzzMessage(f *testing.F, create func(wire.Key) codec, kind string) {
 	oracles := map[string]func() kmsgMessage{}
 	for _, p := range pairs(f) {
 		oracles[p.name] = p.theirs
 	}
-	for _, k := range wire.Keys() {
-		versions, _ := wire.VersionsOf(k)
-		for version := versions.Min; version <= versions.Max; version++ {
-			m := create(k)
-			newFiller(uint64(version)).fill(reflect.ValueOf(m).Elem())
-			f.Add(int16(k), version, bytes.Clone(encode(f, m, version)))
-		}
+	for _, seed := range fuzzSeeds(f, create) {
+		f.Add(int16(seed.key), seed.version, seed.body)
 	}
 	f.Fuzz(func(t *testing.T, key, version int16, body []byte) {
 		// Any number picks a key and a version of it, so that no input is wasted.
