@@ -2,9 +2,12 @@ package record_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"runtime"
 	"testing"
+
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/walser-io/walser/internal/kafkaerr"
 	"github.com/walser-io/walser/internal/record"
@@ -16,7 +19,7 @@ func seeds(t testing.TB) []record.Batch {
 	headers := three()
 	headers[2].Headers = []record.Header{{Key: []byte("h"), Value: nil}, {Key: []byte{}, Value: []byte("v")}}
 	headers[1].Key, headers[0].Value = nil, nil
-	long := []rec{{TS: now, Value: bytes.Repeat([]byte("Seeland "), 40_000)}, {Delta: 1, TS: now}}
+	long := []rec{{TS: now, Value: bytes.Repeat([]byte("Seeland "), 20_000)}, {Delta: 1, TS: now}}
 	for _, codec := range codecs {
 		out = append(out,
 			build(t, record.BuilderOptions{Codec: codec}, three()...),
@@ -113,23 +116,17 @@ func FuzzDecompress(f *testing.F) {
 		}
 		f.Add(uint8(codec), int32(3), packed)
 	}
-	s := record.NewScratch(fuzzLimits)
+	both := newReaders()
 	warm := 0
 	f.Fuzz(func(t *testing.T, codec uint8, count int32, packed []byte) {
 		c := record.Codec(1 + codec%4)
-		b := rawBatch(t, c, count, packed)
-		r := record.Rules{TimestampType: record.LogAppendTime}
 		if count < 0 {
 			return
 		}
+		b := rawBatch(t, c, count, packed)
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		recs := 0
-		it := b.Records(s)
-		for _, ok := it.Next(); ok; _, ok = it.Next() {
-			recs++
-		}
-		_, err := record.Validate(b, r, s)
+		both.agree(t, b)
 		runtime.ReadMemStats(&after)
 		// The limits are 1 MiB each; a cold Scratch takes its decoders once, a record window grows by doubling.
 		bound := uint64(16 << 20)
@@ -139,16 +136,76 @@ func FuzzDecompress(f *testing.F) {
 		if took := after.TotalAlloc - before.TotalAlloc; took > bound {
 			t.Fatalf("%v: %d bytes took %d bytes of memory", c, len(packed), took)
 		}
-		switch code := kafkaerr.CodeOf(err); {
-		case count == 0:
-		case it.Err() == nil && code == kafkaerr.None:
-		case errors.Is(it.Err(), record.ErrTooLarge): // a limit on whole records, which Validate does not have
-		case it.Err() == nil:
-			t.Fatalf("the iterator read %d records, Validate says %v", recs, err)
-		case code == kafkaerr.None:
-			t.Fatalf("Validate takes what the iterator refuses: %v", it.Err())
-		}
 	})
+}
+
+// FuzzLargeRecord: of compressed records that do not fit the window through which they are inflated, and which Validate so walks
+// field by field, Validate and the iterator say the same. The records are head, a number of zeros, and tail.
+//
+//fuzz:decoder record/(walk[.]go:.*(walk|large|fault|ahead|varint|varlong|number|skip)[(]|stream[.]go)
+func FuzzLargeRecord(f *testing.F) {
+	zeros := make([]byte, 200_000)
+	for _, large := range []rec{
+		{Key: zeros, Value: []byte("v")},
+		{Key: []byte("k"), Value: zeros},
+		{Value: []byte("v"), Headers: []record.Header{{Key: zeros}, {Key: []byte("h"), Value: []byte("v")}}},
+		{Headers: []record.Header{{Key: []byte("h"), Value: zeros}, {Key: []byte("i")}}},
+	} {
+		large.TS = now
+		plain := build(f, record.BuilderOptions{}, large, rec{Delta: 1, TS: now, Value: []byte("next")}).RecordBytes()
+		at := bytes.Index(plain, zeros)
+		f.Add(int32(2), plain[:at], uint(len(zeros)), plain[at+len(zeros):])
+		f.Add(int32(1), plain[:at], uint(len(zeros)), plain[at+len(zeros):])
+		f.Add(int32(2), plain[:at], uint(len(zeros)-1), plain[at+len(zeros):])
+		f.Add(int32(2), plain[:at], uint(len(zeros)), plain[at+len(zeros):len(plain)-1])
+		size, n := binary.Varint(plain)
+		for _, wrong := range []int64{size - 2, size + 2} {
+			f.Add(int32(2), append(binary.AppendVarint(nil, wrong), plain[n:at]...), uint(len(zeros)), plain[at+len(zeros):])
+		}
+	}
+	pack, err := kgo.DefaultCompressor(kgo.Lz4Compression())
+	if err != nil {
+		f.Fatal(err)
+	}
+	both := newReaders()
+	var plain []byte
+	var packed bytes.Buffer
+	f.Fuzz(func(t *testing.T, count int32, head []byte, n uint, tail []byte) {
+		if count < 0 {
+			return
+		}
+		plain = append(append(append(plain[:0], head...), zeros[:n%uint(len(zeros)+1)]...), tail...)
+		packed.Reset()
+		records, _ := pack.Compress(&packed, plain)
+		both.agree(t, rawBatch(t, record.LZ4, count, records))
+	})
+}
+
+// readers are the two that read the records of a batch. Each has a Scratch of its own: an iterator's window grows.
+type readers struct{ iterate, validate *record.Scratch }
+
+func newReaders() readers {
+	return readers{record.NewScratch(fuzzLimits), record.NewScratch(fuzzLimits)}
+}
+
+// agree fails the test unless the iterator and Validate both take the records of b, or neither does.
+func (r readers) agree(t *testing.T, b record.Batch) {
+	t.Helper()
+	recs := 0
+	it := b.Records(r.iterate)
+	for _, ok := it.Next(); ok; _, ok = it.Next() {
+		recs++
+	}
+	_, err := record.Validate(b, record.Rules{TimestampType: record.LogAppendTime}, r.validate)
+	switch code := kafkaerr.CodeOf(err); {
+	case b.Count() == 0:
+	case it.Err() == nil && code == kafkaerr.None:
+	case errors.Is(it.Err(), record.ErrTooLarge): // a limit on whole records, which Validate does not have
+	case it.Err() == nil:
+		t.Fatalf("the iterator read %d records, Validate says %v", recs, err)
+	case code == kafkaerr.None:
+		t.Fatalf("Validate takes what the iterator refuses: %v", it.Err())
+	}
 }
 
 // FuzzValidate: an accepted batch has a valid checksum, offset deltas from 0 on, the max timestamp of the verdict, and can be read; a
@@ -165,7 +222,7 @@ func FuzzValidate(f *testing.F) {
 		recs[2].Delta = 7
 		f.Add([]byte(patch32(build(f, record.BuilderOptions{Codec: codec}, recs...), 23, 2)), uint16(0))
 	}
-	s := record.NewScratch(fuzzLimits)
+	read, check := record.NewScratch(fuzzLimits), record.NewScratch(fuzzLimits) // an iterator's window grows
 	f.Fuzz(func(t *testing.T, in []byte, bits uint16) {
 		if len(in) < record.HeaderSize {
 			return
@@ -180,8 +237,8 @@ func FuzzValidate(f *testing.F) {
 			r.MaxMessageBytes = 4 << 20
 		})
 		before := bytes.Clone(b)
-		readable, readErr := tryCollect(b, s)
-		v, err := record.Validate(b, r, s)
+		readable, readErr := tryCollect(b, read)
+		v, err := record.Validate(b, r, check)
 		if err != nil {
 			if !bytes.Equal(before, b) {
 				t.Fatal("a rejected batch was changed")
@@ -205,7 +262,7 @@ func FuzzValidate(f *testing.F) {
 		if n.Codec() != want {
 			t.Fatalf("codec %v, want %v", n.Codec(), want)
 		}
-		recs, err := tryCollect(n, s)
+		recs, err := tryCollect(n, read)
 		if err != nil {
 			if errors.Is(err, record.ErrTooLarge) {
 				return
