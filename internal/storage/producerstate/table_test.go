@@ -1,8 +1,11 @@
 package producerstate_test
 
 import (
+	"bytes"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"hash/crc32"
 	"math"
 	"testing"
 
@@ -210,18 +213,30 @@ func FuzzProducerSnapshot(f *testing.F) {
 	f.Add(table.AppendSnapshot(nil))
 	f.Add(table.AppendWindows(nil, 20))
 	f.Add((&producerstate.Table{}).AppendSnapshot(nil))
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		if table, err := producerstate.DecodeSnapshot(raw); err == nil {
-			if _, err := producerstate.DecodeSnapshot(table.AppendSnapshot(nil)); err != nil {
-				t.Fatalf("%x decodes, its encoding does not: %v", raw, err)
-			}
-			table.Check(data(1, 0, 0, 0), producerstate.Client)
+	sealed := func(raw []byte, crc int) []byte { // with the checksum that its bytes have, which the fuzzer cannot find
+		if len(raw) < crc+4 {
+			return raw
 		}
-		if table, err := producerstate.DecodeWindows(raw, 20); err == nil {
-			if _, err := producerstate.DecodeWindows(table.AppendWindows(nil, 20), 20); err != nil {
-				t.Fatalf("%x decodes, its encoding does not: %v", raw, err)
+		raw = bytes.Clone(raw)
+		binary.BigEndian.PutUint32(raw[crc:], crc32.Checksum(raw[crc+4:], crc32.MakeTable(crc32.Castagnoli)))
+		return raw
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		for _, raw := range [][]byte{raw, sealed(raw, 2)} {
+			if table, err := producerstate.DecodeSnapshot(raw); err == nil {
+				if _, err := producerstate.DecodeSnapshot(table.AppendSnapshot(nil)); err != nil {
+					t.Fatalf("%x decodes, its encoding does not: %v", raw, err)
+				}
+				table.Check(data(1, 0, 0, 0), producerstate.Client)
 			}
-			table.Check(data(1, 0, 0, 0), producerstate.Client)
+		}
+		for _, raw := range [][]byte{raw, sealed(raw, 4)} {
+			if table, err := producerstate.DecodeWindows(raw, 20); err == nil {
+				if _, err := producerstate.DecodeWindows(table.AppendWindows(nil, 20), 20); err != nil {
+					t.Fatalf("%x decodes, its encoding does not: %v", raw, err)
+				}
+				table.Check(data(1, 0, 0, 0), producerstate.Client)
+			}
 		}
 	})
 }
