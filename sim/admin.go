@@ -14,6 +14,7 @@ const (
 	createTopicsVersion  = 7
 	deleteTopicsVersion  = 6
 	deleteRecordsVersion = 2
+	alterConfigsVersion  = 1
 	metadataVersion      = 12
 
 	offsetForLeaderEpochVersion = 4
@@ -98,9 +99,34 @@ func (a *admin) trim(ctx context.Context, p partition, before int64) {
 	if a.call(ctx, &req, &resp, deleteRecordsVersion) != nil {
 		return
 	}
-	if code := resp.Topics[0].Partitions[0].ErrorCode; code != kafkaerr.None && !passing(code) {
+	switch code := resp.Topics[0].Partitions[0].ErrorCode; {
+	case code == kafkaerr.None:
+		a.ledger.trimmed(p, before)
+	case !passing(code):
 		a.refused(a.ledger, "%s: DeleteRecords before %d answers %v", p, before, code)
 	}
+}
+
+// alter sets configuration keys of a topic, and reports whether that is done.
+func (a *admin) alter(ctx context.Context, topic string, configs map[string]string) bool {
+	const topicResource, set = 2, 0
+	var req wire.IncrementalAlterConfigsRequest
+	var resp wire.IncrementalAlterConfigsResponse
+	req.Reset()
+	resource := wire.Add(&req.Resources)
+	resource.ResourceType, resource.ResourceName = topicResource, topic
+	for k, v := range configs {
+		c := wire.Add(&resource.Configs)
+		c.Name, c.ConfigOperation, c.Value = k, set, &v
+	}
+	if a.call(ctx, &req, &resp, alterConfigsVersion) != nil {
+		return false
+	}
+	code := resp.Responses[0].ErrorCode
+	if code != kafkaerr.None && !passing(code) {
+		a.refused(a.ledger, "IncrementalAlterConfigs of %s answers %v", topic, code)
+	}
+	return code == kafkaerr.None
 }
 
 // inspect looks at everything after a start: topics, leader epochs, logs. It returns false when the node
@@ -120,6 +146,33 @@ func (a *admin) inspect(ctx context.Context, logs []partition, want map[partitio
 			return false
 		}
 		a.ledger.compare(p, want[p], log, gapless)
+		if !a.compareEpochs(ctx, p, log) {
+			return false
+		}
+	}
+	return true
+}
+
+// compareEpochs holds what the node says about the ends of leader epochs against the records. It returns false
+// when the connection broke.
+func (a *admin) compareEpochs(ctx context.Context, p partition, log *image) bool {
+	if a.ledger.kinds[p.topic] == compacted {
+		return true // where the first record of an epoch was is not known
+	}
+	for epoch, want := range log.epochEnds() {
+		ok := until(ctx, func() bool {
+			end, code, err := a.epochEnd(p, epoch)
+			if err != nil || code != kafkaerr.None {
+				return err != nil || a.fatal(p, "OffsetForLeaderEpoch", code)
+			}
+			if end != want {
+				a.ledger.violation("%s: leader epoch %d ends at %d, but the next one's first record is at %d", p, epoch, end, want)
+			}
+			return true
+		})
+		if !ok || a.conn == nil {
+			return false
+		}
 	}
 	return true
 }
@@ -151,6 +204,7 @@ func (a *admin) describe(ctx context.Context) bool {
 // connection broke.
 func (a *admin) readBack(ctx context.Context, p partition) (*image, bool) {
 	log := &image{start: -1}
+	dense := a.ledger.kinds[p.topic] != compacted
 	at := int64(0)
 	done := func() bool {
 		if log.start < 0 {
@@ -165,25 +219,30 @@ func (a *admin) readBack(ctx context.Context, p partition) (*image, bool) {
 			log.start, log.end, at = start, max(start, end), start
 		}
 		data, code, err := a.fetch(p, at, 0)
+		if err == nil && code == kafkaerr.OffsetOutOfRange && a.ledger.kinds[p.topic] != kept {
+			log.start, log.records = -1, nil // what was to be read was deleted meanwhile
+			return false
+		}
 		if err != nil || code != kafkaerr.None {
 			return err != nil || a.fatal(p, fmt.Sprintf("Fetch at %d", at), code)
 		}
-		err = eachRecord(data.records, func(b record.Batch, r record.Record) error {
+		next, err := eachRecord(data.records, func(b record.Batch, r record.Record) error {
 			if r.Offset < at {
 				return nil
 			}
 			v, err := parseValue(r.Value)
-			if err != nil || r.Offset != at {
+			if err != nil || dense && r.Offset != at {
 				return fmt.Errorf("offset %d where %d should be: %w", r.Offset, at, err)
 			}
-			log.values, log.epochs = append(log.values, v), append(log.epochs, b.PartitionLeaderEpoch())
-			at++
+			log.records = append(log.records, placed{v, r.Offset, b.PartitionLeaderEpoch()})
+			at = r.Offset + 1
 			return nil
 		})
 		if err != nil {
 			a.ledger.violation("%s: reading back: %v", p, err)
 			return true
 		}
+		at = max(at, next)
 		// An answer may be empty below the high watermark; one that stays empty ends as stuck.
 		log.end = max(log.end, data.end)
 		return at >= log.end
@@ -203,25 +262,6 @@ func (a *admin) fatal(p partition, what string, code kafkaerr.Code) bool {
 	}
 	a.refused(a.ledger, "%s: %s answers %v", p, what, code)
 	return true
-}
-
-func (a *admin) earliest(p partition) (int64, kafkaerr.Code, error) {
-	var req wire.ListOffsetsRequest
-	var resp wire.ListOffsetsResponse
-	req.Reset()
-	req.ReplicaID = -1
-	topic := wire.Add(&req.Topics)
-	topic.Name = p.topic
-	part := wire.Add(&topic.Partitions)
-	part.PartitionIndex, part.Timestamp = p.index, -2
-	if err := a.send(&req, listOffsetsVersion); err != nil {
-		return 0, 0, err
-	}
-	if err := a.receive(&resp, listOffsetsVersion); err != nil {
-		return 0, 0, err
-	}
-	answer := &resp.Topics[0].Partitions[0]
-	return answer.Offset, answer.ErrorCode, nil
 }
 
 // epochEnd asks where a leader epoch ends: the log's end, for the newest.

@@ -29,7 +29,7 @@ type broker struct {
 // startBroker runs a node on the files of l, and returns when clients are answered or with what kept it.
 func startBroker(l *life, set []string, logger *slog.Logger) (*broker, error) {
 	static, err := config.Load(config.Sources{
-		Defaults: map[string]string{"log.dir": "/data", "listeners": "PLAINTEXT://" + address}, Set: set,
+		Defaults: map[string]string{"listeners": "PLAINTEXT://" + address}, Set: set,
 	}, nil)
 	if err != nil {
 		return nil, err

@@ -123,6 +123,26 @@ func (c *client) call(ctx context.Context, req wire.Request, resp wire.Response,
 	return c.receive(resp, version)
 }
 
+// earliest asks where a partition begins, over the connection there is.
+func (c *client) earliest(p partition) (int64, kafkaerr.Code, error) {
+	var req wire.ListOffsetsRequest
+	var resp wire.ListOffsetsResponse
+	req.Reset()
+	req.ReplicaID = -1
+	topic := wire.Add(&req.Topics)
+	topic.Name = p.topic
+	part := wire.Add(&topic.Partitions)
+	part.PartitionIndex, part.Timestamp = p.index, -2
+	if err := c.send(&req, listOffsetsVersion); err != nil {
+		return 0, 0, err
+	}
+	if err := c.receive(&resp, listOffsetsVersion); err != nil {
+		return 0, 0, err
+	}
+	answer := &resp.Topics[0].Partitions[0]
+	return answer.Offset, answer.ErrorCode, nil
+}
+
 // until calls try until it is done, gives up with ctx, and takes broken connections for a reason to try again.
 func until(ctx context.Context, try func() (done bool)) bool {
 	for ctx.Err() == nil {

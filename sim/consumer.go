@@ -61,11 +61,11 @@ func (c *consumer) run(ctx context.Context) {
 // take notes what was read, and commits the position after it.
 func (c *consumer) take(ctx context.Context, data fetched) {
 	before := c.position
-	err := eachRecord(data.records, func(b record.Batch, r record.Record) error {
+	next, err := eachRecord(data.records, func(b record.Batch, r record.Record) error {
 		if r.Offset < c.position {
 			return nil // the head of a batch that begins before the position
 		}
-		if r.Offset != c.position {
+		if r.Offset != c.position && c.ledger.kinds[c.topic] != compacted {
 			return fmt.Errorf("offset %d follows %d", r.Offset, c.position-1)
 		}
 		v, err := parseValue(r.Value)
@@ -73,9 +73,10 @@ func (c *consumer) take(ctx context.Context, data fetched) {
 			return fmt.Errorf("offset %d: %w", r.Offset, err)
 		}
 		c.ledger.seen(c.partition, r.Offset, v)
-		c.position++
+		c.position = r.Offset + 1
 		return nil
 	})
+	c.position = max(c.position, next)
 	if err != nil {
 		c.ledger.violation("%s: a consumer at %d reads: %v", c.partition, before, err)
 		c.position = max(c.position, before+1)
@@ -87,6 +88,12 @@ func (c *consumer) take(ctx context.Context, data fetched) {
 
 // outOfRange goes on at the start of the log, if that is why.
 func (c *consumer) outOfRange() {
+	if c.ledger.kinds[c.topic] != kept {
+		if start, code, err := c.earliest(c.partition); err == nil && code == kafkaerr.None {
+			c.position = max(c.position, start)
+		}
+		return
+	}
 	start := c.ledger.deletable(c.partition)
 	if c.position >= start {
 		c.ledger.violation("%s: offset %d, up to which a consumer has read, is out of range", c.partition, c.position)
@@ -193,30 +200,31 @@ func (c *client) fetch(p partition, offset int64, maxWaitMs int32) (fetched, kaf
 	return fetched{data.Records.Bytes, data.LogStartOffset, data.HighWatermark, data.LastStableOffset}, data.ErrorCode, nil
 }
 
-// eachRecord walks the records of an answer, whose last batch may be cut off.
-func eachRecord(data []byte, visit func(record.Batch, record.Record) error) error {
+// eachRecord walks the records of an answer, whose last batch may be cut off. It returns the offset after the
+// last batch, whose last records compaction may have taken; 0 without a batch.
+func eachRecord(data []byte, visit func(record.Batch, record.Record) error) (next int64, err error) {
 	for len(data) >= record.HeaderSize {
 		size := record.Batch(data).Size()
 		if size > len(data) {
-			return nil
+			return next, nil
 		}
 		b, rest, err := record.ParseBatch(data)
 		if err != nil {
-			return err
+			return next, err
 		}
 		if !b.CheckCRC() {
-			return fmt.Errorf("batch at %d: %w", b.BaseOffset(), record.ErrCorrupt)
+			return next, fmt.Errorf("batch at %d: %w", b.BaseOffset(), record.ErrCorrupt)
 		}
 		records := b.Records(nil)
 		for r, ok := records.Next(); ok; r, ok = records.Next() {
 			if err := visit(b, r); err != nil {
-				return err
+				return next, err
 			}
 		}
 		if err := records.Err(); err != nil {
-			return err
+			return next, err
 		}
-		data = rest
+		next, data = b.LastOffset()+1, rest
 	}
-	return nil
+	return next, nil
 }

@@ -2,80 +2,53 @@ package sim_test
 
 import (
 	"context"
-	"path"
-	"regexp"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/walser-io/walser/internal/vfs"
+	"github.com/walser-io/walser/internal/vfs/vfstest"
 	"github.com/walser-io/walser/sim"
 )
 
-// harmless are the syncs that no seed misses, with what makes up for them. README.md says more.
-var harmless = map[string]string{}
-
-var (
-	line       = regexp.MustCompile(`:\d+$`)
-	number     = regexp.MustCompile(`\d+`)
-	partitions = regexp.MustCompile(`^(t|extra|__consumer_offsets-)#(-#)?$`)
+const (
+	epochsAgain = "a file that cannot be read makes recovery read every header again"
+	hint        = "the high watermark of a single replica is what it has flushed"
+	noMark      = "without the mark a start recovers"
+	openingToo  = "the opening syncs the directory once more before anything is promised: RemoveCleanShutdown"
+	kafkasOwn   = "only Kafka reads it, and drops one whose checksum is wrong"
+	entryChecks = "an entry counts only where it fits its batch; the index is rebuilt"
+	inLogSteps  = "TestLog_NeedsEachSyncAtAnyStep misses it"
+	inCleaner   = "TestCleaner_NeedsEachSync misses it"
 )
 
-// site names the line that asked for a sync, by its function, and the kind of file.
-func site(op vfs.Op) string {
-	file := number.ReplaceAllString(path.Base(op.Name), "#")
-	if partitions.MatchString(file) {
-		file = "<partition>"
-	}
-	return strings.Join([]string{op.Kind.String(), line.ReplaceAllString(op.Caller, ""), file}, " ")
+// known are the syncs that no seed may miss: what makes up for them, or which test of a part misses them.
+var known = map[string]string{
+	"sync checkpoint.WriteCleanShutdown .kafka_cleanshutdown.tmp":    "that the file is there is the mark, whatever is in it",
+	"sync checkpoint.WriteOffsets cleaner-offset-checkpoint.tmp":     "compaction begins at the start of the log again",
+	"sync checkpoint.WriteOffsets replication-offset-checkpoint.tmp": hint,
+	"sync segment.(*Segment).writeIndex #.index":                     entryChecks,
+	"sync segment.(*Segment).writeIndex #.index.cleaned":             entryChecks,
+	"sync segment.(*Segment).writeIndex #.timeindex":                 inLogSteps,
+	"sync storage.(*Log).saveEpochs leader-epoch-checkpoint.tmp":     epochsAgain,
+	"sync storage.syncFile #.snapshot":                               kafkasOwn,
+	"sync storage.writeFile #.snapshot":                              kafkasOwn,
+	"syncdir checkpoint.WriteCleanShutdown data":                     noMark,
+	"syncdir checkpoint.WriteCleanShutdown more":                     noMark,
+	"syncdir checkpoint.WriteMetaProperties data":                    openingToo,
+	"syncdir checkpoint.WriteMetaProperties more":                    openingToo,
 }
 
-// TestDroppedSyncs takes out one sync after the other and expects a seed that misses it.
-func TestDroppedSyncs(t *testing.T) {
-	if *dropSeeds == 0 {
-		t.Skip("takes minutes: run with -drop 200")
-	}
-	var sites []string
-	seen := map[string]bool{}
-	note := func(op vfs.Op) {
-		if s := site(op); !seen[s] {
-			seen[s] = true
-			sites = append(sites, s)
-		}
-	}
-	for seed := range uint64(40) {
-		if report := sim.Run(context.Background(), *firstSeed+seed, sim.Options{Sync: note}); len(report.Violations) > 0 {
-			t.Fatal(report)
-		}
-	}
-	slices.Sort(sites)
-	for _, dropped := range sites {
-		if !strings.Contains(dropped, *onlySite) {
-			continue
-		}
-		seed, why := firstRed(dropped)
-		switch reason, ok := harmless[dropped]; {
-		case why != "":
-			t.Logf("%-75s seed %-4d %s", dropped, seed, why)
-		case ok:
-			t.Logf("%-75s none: %s", dropped, reason)
-		default:
-			t.Errorf("%-75s none of %d seeds", dropped, *dropSeeds)
-		}
-	}
-}
-
-// firstRed looks for a seed that goes wrong without a sync.
-func firstRed(dropped string) (seed uint64, why string) {
-	for i := range *dropSeeds {
-		seed = *firstSeed + uint64(i)
-		report := sim.Run(context.Background(), seed, sim.Options{
-			Drop: func(op vfs.Op) bool { return site(op) == dropped }, Patience: 5 * time.Second,
+// TestNode_NeedsEachSync takes out one sync after the other and expects a seed that misses it. Those of the
+// metadata log have a test of their own: raftstore's TestStore_DroppedSyncs.
+func TestNode_NeedsEachSync(t *testing.T) {
+	vfstest.DroppedSyncs(t, known, func(t testing.TB, seed uint64, drop func(vfs.Op) bool) {
+		report := sim.Run(context.Background(), *firstSeed+seed, sim.Options{
+			Drop:     func(op vfs.Op) bool { return !strings.HasPrefix(op.Caller, "raftstore.") && drop(op) },
+			Patience: 10 * time.Second,
 		})
 		if len(report.Violations) > 0 {
-			return seed, report.Violations[0]
+			t.Fatal(report.Violations[0])
 		}
-	}
-	return 0, ""
+	})
 }

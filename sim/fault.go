@@ -19,12 +19,19 @@ type Ending int
 const (
 	PowerLoss Ending = iota
 	Kill
+	Stop
 	StopThenPowerLoss
 )
 
 func (e Ending) String() string {
-	return [...]string{"power loss", "kill -9", "stop, then power loss"}[e]
+	return [...]string{"power loss", "kill -9", "stop", "stop, then power loss"}[e]
 }
+
+// inOrder reports whether the node is asked to stop.
+func (e Ending) inOrder() bool { return e == Stop || e == StopThenPowerLoss }
+
+// losesPower reports whether what was not synced may be lost.
+func (e Ending) losesPower() bool { return e == PowerLoss || e == StopThenPowerLoss }
 
 // Fault is one ending with its circumstances.
 type Fault struct {
@@ -44,10 +51,10 @@ func (f Fault) String() string {
 	} else {
 		s += fmt.Sprintf(" after %d answers", f.AfterAcks)
 	}
-	if f.Ending == Kill {
-		if f.TornWrite {
-			s += " in the middle of a write"
-		}
+	if f.TornWrite {
+		s += " in the middle of a write"
+	}
+	if !f.Ending.losesPower() {
 		return s
 	}
 	return s + fmt.Sprintf(" (unsynced data kept: %d%%, torn: %t, stale: %t)",
@@ -58,15 +65,17 @@ func (f Fault) String() string {
 func drawFault(rng *rand.Rand) Fault {
 	f := Fault{AfterAcks: 1 + rng.IntN(40)}
 	switch n := rng.IntN(20); {
-	case n < 12:
+	case n < 11:
 		f.Ending = PowerLoss
-	case n < 17:
+	case n < 15:
 		f.Ending = Kill
 		f.TornWrite = rng.IntN(2) == 0
+	case n < 17:
+		f.Ending = Stop
 	default:
 		f.Ending = StopThenPowerLoss
 	}
-	if f.Ending != StopThenPowerLoss && rng.IntN(2) == 0 {
+	if !f.Ending.inOrder() && rng.IntN(2) == 0 {
 		f.AtOp = 1 + rng.IntN(400)
 		if rng.IntN(4) == 0 {
 			f.AtOp = 1 + rng.IntN(30) // in the middle of start-up
@@ -176,12 +185,12 @@ func (b *ballot) Sync() error {
 func (l *life) crash() {
 	l.end.Do(func() {
 		l.dead.Store(true)
-		if l.fault.Ending == Kill {
-			l.next = l.mem.KillProcess()
-		} else {
+		if l.fault.Ending.losesPower() {
 			luck := l.fault.Luck
 			luck.Rand = l.rng
 			l.next = l.mem.Crash(luck)
+		} else {
+			l.next = l.mem.KillProcess()
 		}
 		close(l.cut)
 	})

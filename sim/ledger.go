@@ -18,18 +18,37 @@ type partition struct {
 func (p partition) String() string { return fmt.Sprintf("%s-%d", p.topic, p.index) }
 
 // value is what a record says: the n-th of a producer in a partition. No two records are told apart by less.
-type value struct{ producer, n int }
+type value struct {
+	producer, n int
+	old         bool // older than retention.ms from the start on
+}
+
+// keysEach is how many keys a producer has in a compacted topic.
+const keysEach = 7
 
 func (v value) String() string { return fmt.Sprintf("%d/%d", v.producer, v.n) }
 
+// key is the record's in a compacted topic.
+func (v value) key() []byte { return fmt.Appendf(nil, "%d-%d", v.producer, v.n%keysEach) }
+
+// append appends the text of a record, of at least size bytes.
+func (v value) append(dst []byte, size int) []byte {
+	dst = fmt.Appendf(dst, "%d/%d/%t ", v.producer, v.n, v.old)
+	for len(dst) < size {
+		dst = append(dst, byte('a'+v.n%26))
+	}
+	return dst
+}
+
 func parseValue(b []byte) (v value, err error) {
-	_, err = fmt.Sscanf(string(b), "%d/%d", &v.producer, &v.n)
+	_, err = fmt.Sscanf(string(b), "%d/%d/%t", &v.producer, &v.n, &v.old)
 	return v, err
 }
 
 // ledger is what the node has promised, whichever client it told.
 type ledger struct {
-	mu struct {
+	kinds map[string]topicKind
+	mu    struct {
 		sync.Mutex
 		logs       map[partition]*promised
 		topics     map[string]model.UUID // created and not deleted
@@ -48,6 +67,7 @@ type promised struct {
 	offset    map[value]int64
 	anywhere  map[value]struct{} // acknowledged as a duplicate, without an offset
 	deletable int64              // deletion was asked for up to here
+	deleted   int64              // and acknowledged up to here
 	committed map[string]commit  // by group
 	epoch     int32              // highest leader epoch that was announced
 }
@@ -58,6 +78,7 @@ type commit struct{ acknowledged, sent int64 }
 // Figures count what a run did.
 type Figures struct {
 	Cycles, Acknowledged, Seen, Commits, Duplicates, Compared int
+	Gone                                                      int // of those compared: deleted or compacted away, as they might be
 }
 
 // Add sums up.
@@ -68,10 +89,11 @@ func (f *Figures) Add(o Figures) {
 	f.Commits += o.Commits
 	f.Duplicates += o.Duplicates
 	f.Compared += o.Compared
+	f.Gone += o.Gone
 }
 
-func newLedger(broken func()) *ledger {
-	l := &ledger{progress: make(chan struct{}, 1<<12), broken: broken}
+func newLedger(kinds map[string]topicKind, broken func()) *ledger {
+	l := &ledger{kinds: kinds, progress: make(chan struct{}, 1<<12), broken: broken}
 	l.mu.logs = make(map[partition]*promised)
 	l.mu.topics = make(map[string]model.UUID)
 	l.mu.gone = make(map[string]struct{})
@@ -183,6 +205,15 @@ func (l *ledger) deleting(p partition, before int64) {
 	defer l.mu.Unlock()
 	log := l.logLocked(p)
 	log.deletable = max(log.deletable, before)
+}
+
+// trimmed notes that deletion up to before was acknowledged.
+func (l *ledger) trimmed(p partition, before int64) {
+	l.mu.Lock()
+	log := l.logLocked(p)
+	log.deleted = max(log.deleted, before)
+	l.mu.Unlock()
+	l.tick()
 }
 
 // end returns the offset after the last that was promised.
@@ -310,64 +341,7 @@ func (l *ledger) snapshot(p partition) promised {
 	defer l.mu.Unlock()
 	log := l.logLocked(p)
 	return promised{
-		at: maps.Clone(log.at), anywhere: maps.Clone(log.anywhere), deletable: log.deletable, epoch: log.epoch,
+		at: maps.Clone(log.at), anywhere: maps.Clone(log.anywhere), deletable: log.deletable, deleted: log.deleted, epoch: log.epoch,
 		committed: maps.Clone(log.committed),
 	}
-}
-
-// image is a log as it was read back.
-type image struct {
-	start, end int64
-	values     []value // of start, start+1 …
-	epochs     []int32 // of the batches they came in
-}
-
-// compare holds a log that was read back against what was promised before the reading began. gapless
-// are the producers that write every one of their values until they have it acknowledged, in order.
-func (l *ledger) compare(p partition, want promised, got *image, gapless map[int]bool) {
-	if got.start > max(want.deletable, l.deletable(p)) {
-		l.violation("%s begins at %d, but deletion was asked for only up to %d", p, got.start, want.deletable)
-	}
-	for _, offset := range slices.Sorted(maps.Keys(want.at)) {
-		switch v := want.at[offset]; {
-		case offset < got.start:
-		case offset >= got.end:
-			l.violation("%s offset %d: value %v is lost, the log ends at %d", p, offset, v, got.end)
-		case got.values[offset-got.start] != v:
-			l.violation("%s offset %d: value %v became %v", p, offset, v, got.values[offset-got.start])
-		}
-	}
-	for group, c := range want.committed {
-		if c.acknowledged > got.end {
-			l.violation("%s group %s: %d was committed, but the log ends at %d", p, group, c.acknowledged, got.end)
-		}
-	}
-	at := make(map[value]int64)
-	last := make(map[int]int)
-	for i, v := range got.values {
-		offset := got.start + int64(i)
-		if before, ok := at[v]; ok {
-			l.violation("%s value %v is there twice, at %d and %d", p, v, before, offset)
-		}
-		at[v] = offset
-		before, ok := last[v.producer]
-		switch {
-		case ok && v.n < before:
-			l.violation("%s offset %d: %v follows %v of the same producer", p, offset, v, before)
-		case gapless[v.producer] && ok && v.n != before+1, gapless[v.producer] && !ok && got.start == 0 && v.n != 0:
-			l.violation("%s offset %d: %v, but the value before of this producer was %d", p, offset, v, before)
-		}
-		last[v.producer] = v.n
-		if i > 0 && got.epochs[i] < got.epochs[i-1] {
-			l.violation("%s offset %d: leader epoch %d follows %d", p, offset, got.epochs[i], got.epochs[i-1])
-		}
-	}
-	for v := range want.anywhere {
-		if _, ok := at[v]; !ok && got.start == 0 {
-			l.violation("%s value %v was called a duplicate and is not there", p, v)
-		}
-	}
-	l.mu.Lock()
-	l.mu.figures.Compared += len(want.at)
-	l.mu.Unlock()
 }

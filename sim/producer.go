@@ -3,7 +3,6 @@ package sim
 import (
 	"context"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/walser-io/walser/internal/kafkaerr"
@@ -26,6 +25,7 @@ type producer struct {
 	depth      int // requests in flight
 	records    int // most records in a batch
 	valueBytes int
+	patience   int // how often it lets others go first before it sends again
 	targets    []*target
 	ledger     *ledger
 	draw       func(n int) int
@@ -41,6 +41,7 @@ type producer struct {
 // target is one partition that a producer writes to.
 type target struct {
 	partition
+	topicLoad
 	next    int      // value, and sequence number
 	begun   int      // batches
 	open    []*batch // of an idempotent producer: not acknowledged, in order
@@ -69,6 +70,9 @@ func (p *producer) run(ctx context.Context) {
 			return
 		} else if fresh {
 			p.rewind()
+			for range p.patience {
+				pause()
+			}
 		}
 		if !p.fill() {
 			p.rewind()
@@ -165,18 +169,20 @@ func (p *producer) begin(t *target) *batch {
 		opts = record.BuilderOptions{}
 	}
 	p.scratch.Reset(opts)
-	now := time.Now().UnixMilli()
+	at := time.Now().UnixMilli()
+	old := t.ages() && p.draw(2) == 0
+	if old {
+		at -= 2 * retentionMs
+	}
 	for range 1 + p.draw(p.records) {
-		v := value{p.id, t.next}
+		v := value{p.id, t.next, old}
 		t.next++
 		b.values = append(b.values, v)
-		text := append(strconv.AppendInt(nil, int64(v.producer), 10), '/')
-		text = strconv.AppendInt(text, int64(v.n), 10)
-		text = append(text, ' ')
-		for len(text) < p.valueBytes {
-			text = append(text, byte('a'+v.n%26))
+		var key []byte
+		if t.kind == compacted {
+			key = v.key()
 		}
-		p.scratch.Append(now, nil, text, nil)
+		p.scratch.Append(at, key, v.append(nil, p.valueBytes), nil)
 	}
 	built, err := p.scratch.Build(nil)
 	if err != nil {

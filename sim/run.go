@@ -15,9 +15,7 @@ import (
 // Options change a run. The zero value is the plain one.
 type Options struct {
 	// Drop makes the syncs that it holds for do nothing.
-	Drop func(vfs.Op) bool
-	// Sync is told each sync, at the end of the life that it was in.
-	Sync   func(vfs.Op)
+	Drop   func(vfs.Op) bool
 	Logger *slog.Logger
 	// Patience is how long the seed may take until it counts as stuck. The zero value is a minute, about a
 	// thousand times what it takes.
@@ -79,10 +77,11 @@ type run struct {
 func newRun(seed uint64, opts Options, broken func()) *run {
 	rng := rand.New(rand.NewPCG(seed, 0x5eed))
 	r := &run{
-		Options: opts, report: &Report{Seed: seed}, rng: rng, ledger: newLedger(broken), gate: newGate(),
+		Options: opts, report: &Report{Seed: seed}, rng: rng, gate: newGate(),
 		gapless: make(map[int]bool), files: vfs.NewMem(seed),
 	}
 	r.load = drawLoad(rng)
+	r.ledger = newLedger(r.load.kinds(), broken)
 	r.report.Load = r.load.String()
 	return r
 }
@@ -114,7 +113,7 @@ func (r *run) life(ctx context.Context, fault Fault, clients *clients) bool {
 	l := newLife(r.files, fault, r.Drop, fork(r.rng))
 	defer func() { r.files = l.next }()
 	want := r.promised()
-	b, err := startBroker(l, r.load.broker, r.Logger)
+	b, err := startBroker(l, r.load.settings(r.report.Cycles-1), r.Logger)
 	if err == nil {
 		r.gate.open(b.network, l.dying)
 		r.live(ctx, l, clients, want)
@@ -122,7 +121,7 @@ func (r *run) life(ctx context.Context, fault Fault, clients *clients) bool {
 	if err != nil && !isClosed(l.cut) && !isClosed(l.half) {
 		r.ledger.violation("the node does not start: %v", err)
 	}
-	if fault.Ending == StopThenPowerLoss && b != nil {
+	if fault.Ending.inOrder() && b != nil {
 		// Clients are served to the end: what they are told then counts as well.
 		if err := b.stop(); err != nil {
 			r.ledger.violation("the node does not stop in good order: %v", err)
@@ -132,11 +131,6 @@ func (r *run) life(ctx context.Context, fault Fault, clients *clients) bool {
 	r.gate.shut()
 	if b != nil {
 		_ = b.stop() // its disk is gone: how it ends is no one's business
-	}
-	if r.Sync != nil {
-		for _, op := range l.Syncs() {
-			r.Sync(op)
-		}
 	}
 	return ctx.Err() == nil && len(r.ledger.found()) == 0
 }
@@ -170,7 +164,7 @@ func (r *run) live(ctx context.Context, l *life, clients *clients, want map[part
 			if l.fault.AtOp == 0 {
 				left--
 			}
-			if r.rng.IntN(16) == 0 {
+			if r.rng.IntN(r.load.meddling()) == 0 {
 				clients.meddle(cutCtx, r.rng, r.load)
 			}
 		case <-cutCtx.Done():
@@ -191,7 +185,7 @@ func (r *run) promised() map[partition]promised {
 func (r *run) last(ctx context.Context, clients *clients) {
 	l := newLife(r.files, Fault{Ending: StopThenPowerLoss}, r.Drop, fork(r.rng))
 	want := r.promised()
-	b, err := startBroker(l, r.load.broker, r.Logger)
+	b, err := startBroker(l, r.load.settings(r.report.Cycles), r.Logger)
 	if err != nil {
 		r.ledger.violation("the node does not start: %v", err)
 		return
@@ -216,85 +210,6 @@ func (r *run) last(ctx context.Context, clients *clients) {
 	l.crash()
 }
 
-// load is what clients do.
-type load struct {
-	lives     int
-	topics    map[string]int32
-	names     []string
-	configs   map[string]string
-	broker    []string
-	producers []producerLoad
-	consumers []consumerLoad
-}
-
-type producerLoad struct {
-	idempotent     bool
-	depth, records int
-	valueBytes     int
-	targets        []partition
-}
-
-type consumerLoad struct {
-	partition
-	group string
-}
-
-func (l *load) partitions() (all []partition) {
-	for _, name := range l.names {
-		for i := range l.topics[name] {
-			all = append(all, partition{name, i})
-		}
-	}
-	return all
-}
-
-func (l *load) String() string {
-	return fmt.Sprintf("topics %v with %v, %d producers, %d consumers, %d lives, node with %v",
-		l.topics, l.configs, len(l.producers), len(l.consumers), l.lives, l.broker)
-}
-
-func drawLoad(rng *rand.Rand) load {
-	l := load{lives: 2 + rng.IntN(4), topics: make(map[string]int32)}
-	for i := range 1 + rng.IntN(2) {
-		name := "t" + strconv.Itoa(i)
-		l.names = append(l.names, name)
-		l.topics[name] = 1 + rng.Int32N(3)
-	}
-	// Small indexes roll segments every few batches; small intervals fill them.
-	l.configs = map[string]string{
-		"index.interval.bytes": strconv.Itoa(rng.IntN(300)),
-		"segment.index.bytes":  strconv.Itoa(12 * (2 + rng.IntN(6))),
-		"file.delete.delay.ms": strconv.Itoa(rng.IntN(2)),
-	}
-	set := func(key string, choices ...string) {
-		l.broker = append(l.broker, key+"="+choices[rng.IntN(len(choices))])
-	}
-	set("log.dirs", "/data", "/data", "/data,/more")
-	set("offsets.topic.num.partitions", "1", "2")
-	set("log.flush.offset.checkpoint.interval.ms", "1", "5", "60000")
-	set("log.flush.start.offset.checkpoint.interval.ms", "1", "60000")
-	set("log.retention.check.interval.ms", "1", "60000")
-	set("replica.high.watermark.checkpoint.interval.ms", "1", "5", "5000")
-	all := l.partitions()
-	for range 1 + rng.IntN(3) {
-		p := producerLoad{
-			idempotent: rng.IntN(4) > 0, depth: 1 + rng.IntN(5), records: 1 + rng.IntN(4), valueBytes: 8 << rng.IntN(7),
-		}
-		for _, i := range rng.Perm(len(all))[:1+rng.IntN(min(2, len(all)))] {
-			p.targets = append(p.targets, all[i])
-		}
-		l.producers = append(l.producers, p)
-	}
-	for i := range 1 + rng.IntN(2) {
-		c := consumerLoad{partition: all[rng.IntN(len(all))]}
-		if rng.IntN(3) > 0 {
-			c.group = "g" + strconv.Itoa(i)
-		}
-		l.consumers = append(l.consumers, c)
-	}
-	return l
-}
-
 // clients are all who talk to the node. They outlive it.
 type clients struct {
 	admin  admin
@@ -305,6 +220,7 @@ type clients struct {
 	group  sync.WaitGroup
 	begin  func() // lets the workers begin, once
 	made   int    // topics
+	shrunk bool   // the segments of the groups' positions
 }
 
 func (r *run) start(ctx context.Context) *clients {
@@ -317,10 +233,10 @@ func (r *run) start(ctx context.Context) *clients {
 		rng := rand.New(rand.NewPCG(r.report.Seed, uint64(i)))
 		p := &producer{
 			client: client{gate: r.gate}, id: i, idempotent: load.idempotent, depth: load.depth, records: load.records,
-			valueBytes: load.valueBytes, ledger: r.ledger, draw: rng.IntN, stopping: c.end,
+			valueBytes: load.valueBytes, patience: load.patience, ledger: r.ledger, draw: rng.IntN, stopping: c.end,
 		}
 		for _, t := range load.targets {
-			p.targets = append(p.targets, &target{partition: t})
+			p.targets = append(p.targets, &target{partition: t, topicLoad: r.load.topic(t)})
 		}
 		r.gapless[i] = load.idempotent
 		workers = append(workers, p.run)
@@ -333,8 +249,8 @@ func (r *run) start(ctx context.Context) *clients {
 	c.begin = sync.OnceFunc(func() {
 		c.group.Go(func() {
 			defer setup.close()
-			for _, name := range r.load.names {
-				if !setup.create(ctx, name, r.load.topics[name], r.load.configs) {
+			for _, t := range r.load.topics {
+				if !setup.create(ctx, t.name, t.partitions, t.configs) {
 					return
 				}
 			}
@@ -348,11 +264,28 @@ func (r *run) start(ctx context.Context) *clients {
 
 // meddle does one thing that an administrator does.
 func (c *clients) meddle(ctx context.Context, rng *rand.Rand, load load) {
-	switch all := load.partitions(); rng.IntN(3) {
-	case 0:
-		p := all[rng.IntN(len(all))]
+	if load.compactOffsets && !c.shrunk {
+		c.shrunk = c.admin.alter(ctx, "__consumer_offsets", map[string]string{
+			"segment.index.bytes": "24", "index.interval.bytes": "0", "min.cleanable.dirty.ratio": "0.01", "file.delete.delay.ms": "0",
+		})
+	}
+	choices := 3
+	if load.trims {
+		choices = 9
+	}
+	switch rng.IntN(choices) {
+	default:
+		some := load.trimmable()
+		if len(some) == 0 {
+			return
+		}
+		p := some[rng.IntN(len(some))]
 		if end := c.ledger.end(p); end > 0 {
-			c.admin.trim(ctx, p, 1+rng.Int64N(end))
+			before := 1 + rng.Int64N(end)
+			if load.trims && rng.IntN(2) == 0 {
+				before = end
+			}
+			c.admin.trim(ctx, p, before)
 		}
 	case 1:
 		c.made++

@@ -14,8 +14,6 @@ import (
 var (
 	firstSeed = flag.Uint64("seed", 1, "first seed of the simulation")
 	seeds     = flag.Int("seeds", 60, "how many seeds to run")
-	dropSeeds = flag.Int("drop", 0, "how many seeds TestDroppedSyncs tries for each sync; 0 skips it")
-	onlySite  = flag.String("site", "", "part of the name of the only syncs that TestDroppedSyncs drops")
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -10,6 +10,7 @@ import (
 	"github.com/walser-io/walser/internal/storage"
 	"github.com/walser-io/walser/internal/storage/cleaner"
 	"github.com/walser-io/walser/internal/vfs"
+	"github.com/walser-io/walser/internal/vfs/vfstest"
 )
 
 // history is what was ever written: what a reader may see, and must learn from it.
@@ -141,11 +142,12 @@ func TestCleaner_KeepsTheLastOfEachKeyThroughCrashes(t *testing.T) {
 		cases = 15
 	}
 	for seed := range cases {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) { runModel(t, seed) })
+		t.Run(fmt.Sprint(seed), func(t *testing.T) { runModel(t, seed, nil) })
 	}
 }
 
-func runModel(t *testing.T, seed uint64) {
+func runModel(t testing.TB, seed uint64, drop func(vfs.Op) bool) {
+	t.Helper()
 	rng := rand.New(rand.NewPCG(seed, 3))
 	mem := vfs.NewMem(seed)
 	c := &cuts{mem: mem, rng: rng, every: 1 + rng.IntN(40)}
@@ -153,7 +155,9 @@ func runModel(t *testing.T, seed uint64) {
 	cfg.SegmentBytes = int32(400 + rng.IntN(3000))
 	cfg.DeleteRetentionMs = int64(rng.IntN(3)) * 500
 	settings := cleaner.Config{DedupeBufferBytes: []int64{100, 300, 1000, 1 << 20}[rng.IntN(4)]}
-	n := open(t, vfs.NewFaulty(mem, c.decide), 1000, settings)
+	disk := vfs.NewFaulty(mem, c.decide)
+	disk.DropSyncs(drop)
+	n := open(t, disk, 1000, settings)
 	l := n.log(t, tp, cfg)
 	h := &history{}
 	for i := range 3 {
@@ -185,7 +189,9 @@ func runModel(t *testing.T, seed uint64) {
 		h.checkClean(t, l)
 		h.retry(t, l)
 		for _, cut := range c.disks {
-			after := open(t, cut.disk, n.nowMs+int64(rng.IntN(2000)), settings)
+			disk := vfs.NewFaulty(cut.disk, nil)
+			disk.DropSyncs(drop)
+			after := open(t, disk, n.nowMs+int64(rng.IntN(2000)), settings)
 			again := after.log(t, tp, cfg)
 			crashed(t, cut, h, l.CleanedOffset(), after, again, rng)
 		}
@@ -206,7 +212,12 @@ func runModel(t *testing.T, seed uint64) {
 	h.retry(t, open(t, left, n.nowMs, settings).log(t, tp, cfg))
 }
 
-func crashed(t *testing.T, cut cut, h *history, untouched int64, n *node, l *storage.Log, rng *rand.Rand) {
+// TestCleaner_NeedsEachSync takes out one sync after the other.
+func TestCleaner_NeedsEachSync(t *testing.T) {
+	vfstest.DroppedSyncs(t, map[string]string{}, runModel)
+}
+
+func crashed(t testing.TB, cut cut, h *history, untouched int64, n *node, l *storage.Log, rng *rand.Rand) {
 	t.Helper()
 	defer func() {
 		if t.Failed() {
