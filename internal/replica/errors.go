@@ -19,6 +19,7 @@ var storageErrors = []struct {
 	{storage.ErrRecordListTooLarge, kafkaerr.RecordListTooLarge},
 	{storage.ErrOffline, kafkaerr.KafkaStorageError},
 	{storage.ErrNoSpace, kafkaerr.KafkaStorageError},
+	{storage.ErrCorruptSegment, kafkaerr.CorruptMessage}, // where the log is not offline for it
 }
 
 // asKafkaError gives an error that a client can be answered with. An error that carries a code keeps it,

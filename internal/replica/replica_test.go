@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -332,6 +334,38 @@ func TestFetch_Errors(t *testing.T) {
 				t.Errorf("error %v, want %v", err, tc.want)
 			}
 		})
+	}
+}
+
+// A batch that has rotted is CORRUPT_MESSAGE to who asks for it, as in Kafka; the one behind it is served.
+func TestFetch_DamagedBatch(t *testing.T) {
+	b := newBroker(t, vfs.NewMem(1), partition.CachingAuto)
+	r := b.createTopic(0)
+	for range 3 {
+		if result := b.produce(r, replica.AcksAll, batch(t, "a")); result.Err != nil {
+			t.Fatal(result.Err)
+		}
+	}
+	b.stop()
+	if err := b.logs.CleanShutdown(1); err != nil {
+		t.Fatal(err)
+	}
+	log, _ := b.logs.Get(r.TopicPartition())
+	f, err := b.fs.OpenFile(filepath.Join(log.Path(), "00000000000000000000.log"), os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt([]byte{99}, 16); err != nil { // its magic byte
+		t.Fatal(err)
+	}
+	b = newBroker(t, b.fs, partition.CachingAuto)
+	b.createTopic(1)
+	r = b.awaitLeader()
+	if got := <-b.fetch(r, 0, time.Minute); !errors.Is(got.Err, kafkaerr.CorruptMessage) {
+		t.Errorf("a fetch of the damaged batch: %v", got.Err)
+	}
+	if got := <-b.fetch(r, 1, time.Minute); got.Err != nil || got.Records.Size == 0 {
+		t.Errorf("a fetch of the one behind it: %+v", got)
 	}
 }
 

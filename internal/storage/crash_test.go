@@ -83,7 +83,7 @@ func crashLoop(t *testing.T, seed uint64) {
 	}
 }
 
-// A batch whose bytes rot below the recovery point is served by nobody, and neither is what follows.
+// A batch above the recovery point whose bytes are not what was written is served by nobody, and neither is what follows.
 func TestRecover_CutsAtTheFirstBadBatch(t *testing.T) {
 	for _, tc := range []struct {
 		name string

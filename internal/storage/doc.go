@@ -11,7 +11,8 @@
 //   - A full disk refuses appends with ErrNoSpace and nothing else: reads, retention and deletes go on,
 //     and the first append after there is space succeeds.
 //   - Recovery reads what can be damaged and no more, and a log whose end it could not vouch for is cut
-//     at its first bad batch.
+//     at its first bad batch. Below the recovery point nothing is cut: what is damaged there stays, is
+//     reported, and is an error to who reads it; what stands behind it is served.
 //
 // The files are Kafka's (docs/formats/log-directory.md); all IO goes through vfs.FS. An idle log costs a
 // few KiB of memory: no goroutine, timer, buffer or descriptor.

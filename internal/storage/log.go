@@ -82,6 +82,12 @@ type Log struct {
 		version, saved uint64
 	}
 
+	// damage holds what was said of damaged places, so that it is said once.
+	damage struct {
+		xsync.Mutex
+		said map[string]struct{}
+	}
+
 	queued     bool  // for the syncer's next round; guarded by dir.mu
 	dirtySince int64 // ms, when flush.ms began to run, 0 not; the manager's
 	// savedRecoveryPoint is what the checkpoint file holds for this log.

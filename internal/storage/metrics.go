@@ -11,6 +11,7 @@ type metrics struct {
 	recoveredLogs  prometheus.Counter
 	recoveredBytes prometheus.Counter
 	cutBytes       prometheus.Counter
+	damaged        prometheus.Counter
 	deleted        prometheus.Counter
 }
 
@@ -26,10 +27,11 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		recoveredLogs:  prometheus.NewCounter(prometheus.CounterOpts{Name: "walser_storage_opened_logs_total", Help: "Logs opened from disk since the start."}),
 		recoveredBytes: prometheus.NewCounter(prometheus.CounterOpts{Name: "walser_storage_recovered_bytes_total", Help: "Bytes of log gone through again because they could be damaged."}),
 		cutBytes:       prometheus.NewCounter(prometheus.CounterOpts{Name: "walser_storage_recovery_cut_bytes_total", Help: "Bytes cut off damaged log ends at recovery."}),
+		damaged:        prometheus.NewCounter(prometheus.CounterOpts{Name: "walser_storage_damaged_places_total", Help: "Places found since the start where flushed records are damaged; the log says where."}),
 		deleted:        prometheus.NewCounter(prometheus.CounterOpts{Name: "walser_storage_deleted_segments_total", Help: "Segments deleted by retention, DeleteRecords or truncation."}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.rounds, m.syncedLogs, m.rolls, m.offline, m.recoveredLogs, m.recoveredBytes, m.cutBytes, m.deleted)
+		reg.MustRegister(m.rounds, m.syncedLogs, m.rolls, m.offline, m.recoveredLogs, m.recoveredBytes, m.cutBytes, m.damaged, m.deleted)
 	}
 	return m
 }

@@ -45,19 +45,19 @@ func startManager(t *testing.T, fsys vfs.FS) running {
 	return r
 }
 
-// recoveredBytes is how much of its logs the manager went through again.
-func (r *running) recoveredBytes(t *testing.T) int64 {
+// counted returns the value of a counter.
+func counted(t *testing.T, registry *prometheus.Registry, name string) int64 {
 	t.Helper()
-	families, err := r.registry.Gather()
+	families, err := registry.Gather()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, f := range families {
-		if f.GetName() == "walser_storage_recovered_bytes_total" {
+		if f.GetName() == name {
 			return int64(f.GetMetric()[0].GetCounter().GetValue())
 		}
 	}
-	t.Fatal("recovered bytes are not counted")
+	t.Fatalf("there is no %s", name)
 	return 0
 }
 
@@ -102,7 +102,7 @@ func TestRecoveryPoints_AreStoredOnceAStartHasFlushed(t *testing.T) {
 			if err != nil || points[testTP] != l.EndOffset() || points[otherTP()] != 300 {
 				t.Fatalf("life %d: recovery points %v, %v; want %d and 300", life, points, err, l.EndOffset())
 			}
-			all, again := 2*300*1000, r.recoveredBytes(t)
+			all, again := 2*300*1000, counted(t, r.registry, "walser_storage_recovered_bytes_total")
 			if life == 0 && again < int64(all) || life > 0 && again > int64(all)/20 {
 				t.Errorf("life %d: the start went through %d bytes, there are more than %d", life, again, all)
 			}

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"errors"
 	"fmt"
 	"io"
 
@@ -63,7 +64,9 @@ func (s *Slice) CopyTo(buf []byte) (int, error) {
 // Read returns the batches from the one that holds offset on: whole batches of one segment, below upTo
 // (the high watermark, the last stable offset or the end), at most maxBytes of them. With minOne the
 // first batch is returned even if it alone is larger. The slice is empty where there is nothing yet, or
-// where the first batch does not fit. An offset before the start or past the end is ErrOffsetOutOfRange.
+// where the first batch does not fit. An offset before the start or past the end is ErrOffsetOutOfRange;
+// ErrCorruptSegment where the batch cannot be found since its header, or one on the way to it, is damaged.
+// Checksums are the reader's to look at.
 func (l *Log) Read(offset int64, maxBytes int, minOne bool, upTo int64) (Slice, error) {
 	for {
 		if err := l.Err(); err != nil {
@@ -97,6 +100,9 @@ func (l *Log) Read(offset int64, maxBytes int, minOne bool, upTo int64) (Slice, 
 		if err != nil {
 			if now := l.Err(); now != nil {
 				return Slice{}, now
+			}
+			if errors.Is(err, ErrCorruptSegment) {
+				l.reportDamage(err)
 			}
 		}
 		return slice, err

@@ -61,7 +61,9 @@ func (l *Log) Recover(ctx context.Context) error {
 		case isNoSpace(err):
 			return fmt.Errorf("%w: %w", ErrNoSpace, err)
 		case errors.Is(err, ErrCorruptSegment):
-			return l.fail(err) // rot below the recovery point, which the disk read back without an error
+			// Below the recovery point, and the disk read it back without an error.
+			return l.fail(fmt.Errorf("%w; nothing was cut: put the file back from a copy, or give up what stands there by taking "+
+				"the partition's line out of %s in %s, both while the node is stopped", err, checkpoint.RecoveryPoints, l.dir.path))
 		}
 		return l.dir.fail(err)
 	}
@@ -214,6 +216,8 @@ func (l *Log) lowerStoredPoint(f foundLog, end int64) error {
 	if f.recoveryPoint <= end {
 		return nil
 	}
+	l.dir.logger.Error("flushed records are gone: the disk lost what it said was durable", "topic", l.tp.Topic, "partition", l.tp.Partition,
+		"dir", l.path, "from", end, "to", f.recoveryPoint-1)
 	f.recoveryPoint = end
 	l.dir.mu.Lock()
 	l.dir.mu.found[l.tp] = f
@@ -387,6 +391,9 @@ func (l *Log) recoverSegments(logs []logFile, f foundLog) (segs []*segment.Segme
 		checkFrom = math.MaxInt64
 	}
 	lastEpoch := int32(-1)
+	if latest, ok := l.epochs.cache.Latest(); ok && from > 0 {
+		lastEpoch = latest.Epoch
+	}
 	for i, file := range logs {
 		last := i == len(logs)-1
 		seg := segment.Open(l.dir.files, l.path, file.base, file.base, file.size)
@@ -403,9 +410,16 @@ func (l *Log) recoverSegments(logs []logFile, f foundLog) (segs []*segment.Segme
 			segs = append(segs, seg)
 			continue
 		}
+		flushed, ended := f.recoveryPoint, last && l.dir.start == startClean
+		if !last && logs[i+1].base <= flushed {
+			flushed, ended = logs[i+1].base, true
+		}
 		got, err := seg.Recover(segment.Recovery{
-			From: from, CheckFrom: checkFrom, MinEpoch: lastEpoch, IndexIntervalBytes: cfg.IndexIntervalBytes,
+			From: from, CheckFrom: checkFrom, Flushed: flushed, Ended: ended, MinEpoch: lastEpoch, IndexIntervalBytes: cfg.IndexIntervalBytes,
 			Visit: func(h record.Batch) {
+				if h.BaseOffset() < from {
+					return // the file knows, and no checksum covers the epoch of a batch
+				}
 				if latest, ok := l.epochs.cache.Latest(); !ok || h.PartitionLeaderEpoch() > latest.Epoch {
 					l.epochs.cache.Assign(h.PartitionLeaderEpoch(), h.BaseOffset())
 					l.epochs.version++
@@ -414,6 +428,9 @@ func (l *Log) recoverSegments(logs []logFile, f foundLog) (segs []*segment.Segme
 		})
 		if err != nil {
 			return nil, 0, 0, err
+		}
+		for _, kept := range got.Kept {
+			l.reportDamage(kept.Err, "position", kept.Position, "bytes", kept.End-kept.Position, "from", kept.Offset, "to", kept.EndOffset-1)
 		}
 		lastEpoch = got.LastEpoch
 		segs = append(segs, seg)
@@ -434,7 +451,7 @@ func (l *Log) recoverSegments(logs []logFile, f foundLog) (segs []*segment.Segme
 			break
 		}
 		next := logs[i+1].base
-		whole := got.Cut == 0 && (got.Next == next || next <= f.recoveryPoint)
+		whole := next <= f.recoveryPoint || got.Cut == 0 && got.Next == next
 		if !whole && next <= f.logStart {
 			// Of segments that retention deleted a crash may bring back some. The state that they lead to lacks
 			// the producers of the others; the snapshot that retention left at the first one that stayed has all.
@@ -525,6 +542,8 @@ func (l *Log) replayProducers(segs []*segment.Segment, from, end int64) (*produc
 				into = nil
 			}
 			applyProducer(table, b, into)
+		}, func(d segment.Damage) {
+			l.reportDamage(d.Err, "position", d.Position, "bytes", d.End-d.Position, "from", d.Offset, "to", d.EndOffset-1)
 		})
 		if err != nil {
 			return nil, err

@@ -3,7 +3,7 @@ package storage_test
 import (
 	"bytes"
 	"errors"
-	"strings"
+	"os"
 	"testing"
 
 	"github.com/walser-io/walser/internal/record"
@@ -221,8 +221,13 @@ func TestRecover_LowersTheRecoveryPointToWhatIsLeft(t *testing.T) {
 	checkpointAll(t, m)
 	size := l.Size()
 	mem = mem.Crash(vfs.CrashOptions{})
-	flip(t, mem, "/a/orders-3/00000000000000000000.log", size/2+16) // the magic byte of the sixth batch
-	flip(t, mem, "/a/orders-3/leader-epoch-checkpoint", 0)          // so that all is read again
+	f, err := mem.OpenFile("/a/orders-3/00000000000000000000.log", os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(f.Truncate(size/2), f.Sync(), f.Close()); err != nil { // a disk that did not do as it said
+		t.Fatal(err)
+	}
 	l = recoverLog(t, openManager(t, mem, "/a"), cfg)
 	if l.EndOffset() != 5 || l.FlushedOffset() != 5 {
 		t.Fatalf("the log ends at %d, flushed %d, want 5", l.EndOffset(), l.FlushedOffset())
@@ -336,48 +341,5 @@ func TestRecover_SegmentsThatCameBackBelowTheStoredStart(t *testing.T) {
 				}
 			}
 		})
-	}
-}
-
-// What rots below the recovery point takes its own log out of service, and no other of the directory.
-func TestRecover_DamageBelowTheRecoveryPointIsOneLogs(t *testing.T) {
-	mem := vfs.NewMem(1)
-	open := func() *storage.Manager {
-		m, err := storage.Open(testDeps(mem), storage.ManagerConfig{ClusterID: "c", Dirs: []string{"/a"}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return m
-	}
-	m := open()
-	cfg := storage.DefaultLogConfig()
-	l := createLog(t, m, cfg)
-	other := testTP
-	other.Partition++
-	o, err := m.Create(other, testTopicID, cfg, [16]byte{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := o.Lead(1); err != nil {
-		t.Fatal(err)
-	}
-	for i := range int64(60) {
-		appendOne(t, l, batchOf(t, nil, 1000+i, strings.Repeat("x", 100)))
-		appendOne(t, o, batchOf(t, nil, 1000, "x"))
-	}
-	l.Dir().Queue(o)
-	flush(t, l)
-	checkpointAll(t, m)
-	mem = mem.KillProcess()
-	flip(t, mem, "/a/orders-3/00000000000000000000.log", 16) // the magic byte of the first batch
-	m = open()
-	if _, err := m.Recover(testTP, cfg); !errors.Is(err, storage.ErrOffline) {
-		t.Errorf("the damaged log: %v, want ErrOffline", err)
-	}
-	if l, err := m.Recover(other, cfg); err != nil || l.EndOffset() != 60 {
-		t.Errorf("the log beside it: %v", err)
-	}
-	if err := m.Dirs()[0].Offline; err != nil {
-		t.Errorf("the directory: %v", err)
 	}
 }

@@ -12,6 +12,9 @@ import (
 // walkBuffer is how much a walk over batch headers reads at once: a few dozen small batches.
 const walkBuffer = 8 << 10
 
+// lookBehind is how far behind damage a read looks for the next sound batch.
+const lookBehind = 4 << 20
+
 // ErrCorrupt: what stands at a position of N.log is no batch.
 var ErrCorrupt = errors.New("corrupt segment")
 
@@ -46,12 +49,23 @@ func (s *Segment) Locate(h *Handle, st State, offset int64) (Position, bool, err
 		}
 	}
 	from, err := s.indexed(h, w, st, func(e OffsetEntry) bool { return e.Offset > offset })
+	next := s.base
 	for err == nil && from < st.Size {
-		var p Position
-		if p, err = w.at(from); err == nil && p.LastOffset >= offset {
+		p, fault := w.at(from)
+		if errors.Is(fault, ErrCorrupt) {
+			// What stands behind it can be read all the same.
+			sc := scanner{f: h.File, size: min(st.Size, from+lookBehind), buf: make([]byte, min(scanBuffer, st.Size-from))}
+			d, _, other := sc.damage(place{from, next}, place{from, next}, st.Next, fault)
+			if err = other; err == nil && offset < d.EndOffset {
+				err = fault
+			}
+			from, next = d.End, d.EndOffset
+			continue
+		}
+		if err = fault; err == nil && p.LastOffset >= offset {
 			return p, true, nil
 		}
-		from = p.End()
+		from, next = p.End(), p.LastOffset+1
 	}
 	if err != nil {
 		return Position{}, false, s.wrap(err)
@@ -77,6 +91,9 @@ func (s *Segment) Cut(h *Handle, st State, first Position, limit int64) (int64, 
 	}
 	for end < limit {
 		p, err := w.at(end)
+		if errors.Is(err, ErrCorrupt) {
+			break // whoever asks for it is told
+		}
 		if err != nil {
 			return 0, s.wrap(err)
 		}
@@ -194,10 +211,9 @@ func (w *walker) header(position int64) (record.Batch, error) {
 func parseHeader(b record.Batch, position, fileSize int64) (Position, error) {
 	size := int64(b.Length()) + record.LogOverhead
 	if b.Magic() != 2 || size < HeaderSize || size > fileSize-position || b.BaseOffset() < 0 || b.LastOffsetDelta() < 0 || b.LastOffset() < 0 {
-		return Position{}, fmt.Errorf("%w: no batch at position %d (magic %d, %d bytes, base offset %d, %d in the file)",
-			ErrCorrupt, position, b.Magic(), size, b.BaseOffset(), fileSize)
+		return Position{}, fmt.Errorf("%w: no batch at position %d (magic %d, %d bytes, base offset %d)", ErrCorrupt, position, b.Magic(), size, b.BaseOffset())
 	}
 	return Position{position, size, b.BaseOffset(), b.LastOffset(), b.MaxTimestamp()}, nil
 }
 
-func (s *Segment) wrap(err error) error { return fmt.Errorf("read segment %d: %w", s.base, err) }
+func (s *Segment) wrap(err error) error { return fmt.Errorf("read %s: %w", s.path(LogSuffix), err) }

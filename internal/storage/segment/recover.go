@@ -1,6 +1,7 @@
 package segment
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -19,6 +20,10 @@ type Recovery struct {
 	// CheckFrom is the position from which on checksums are verified; before it a batch must only have a
 	// sound header. A negative position counts from the end of the file.
 	CheckFrom int64
+	// Flushed is the offset below which everything was durable once. Damage there is kept as it is.
+	Flushed int64
+	// Ended says that nothing was written past Flushed: damage up to the end of the file lies below it.
+	Ended bool
 	// MinEpoch is the leader epoch of the batch before From; epochs never decrease in a log.
 	MinEpoch int32
 	// IndexIntervalBytes is how far apart the rebuilt index entries are.
@@ -36,13 +41,16 @@ type Recovered struct {
 	// Cut is how many bytes were cut off. Damage says why, nil if the file ended where a batch did.
 	Cut    int64
 	Damage error
+	// Kept are the damaged places below Flushed. What stands behind each of them is there.
+	Kept []Damage
 }
 
 // scanBuffer is what a scan that verifies checksums reads at once.
 const scanBuffer = 256 << 10
 
 // Recover reads the segment from its last trusted place on, cuts it at the first batch that is not
-// sound, and builds the indexes of what it read. It syncs nothing. An error is one of the disk.
+// sound, and builds the indexes of what it read. It syncs nothing. An error is one of the disk, or
+// ErrCorrupt where batches below Flushed are damaged and none is found behind them: then nothing was cut.
 func (s *Segment) Recover(r Recovery) (Recovered, error) {
 	h, err := s.Acquire()
 	if err != nil {
@@ -60,12 +68,37 @@ func (s *Segment) Recover(r Recovery) (Recovered, error) {
 	if err != nil {
 		return Recovered{}, err
 	}
-	found := Recovered{State: State{start.position, start.next}, LastEpoch: r.MinEpoch}
+	found := Recovered{State: State{start.position, start.next}, LastEpoch: r.MinEpoch, Kept: start.damaged}
+	interval := r.IndexIntervalBytes
+	before := start.place // the batch before the one at found.Size
 	sc := scanner{f: h.File, size: size, buf: make([]byte, min(scanBuffer, size-start.position))}
 	for found.Size < size {
 		header, p, err := sc.batch(found.Size, found.Size >= r.CheckFrom)
 		if err == nil {
-			err = follows(header, p, found, s.base)
+			err = follows(header, p, found, s.base, r.Flushed)
+		}
+		if err == nil && found.Next < r.Flushed && p.BaseOffset > found.Next {
+			header = bytes.Clone(header) // its memory is read into
+			if sc.leaps(p, found.Next) {
+				err = fmt.Errorf("%w: base offset %d at position %d is past that of the next batch", ErrCorrupt, p.BaseOffset, p.Position)
+			}
+		}
+		if errors.Is(err, ErrCorrupt) && found.Next < r.Flushed {
+			d, ok, other := sc.damage(before, place{found.Size, found.Next}, r.Flushed, err)
+			d.Err = s.wrap(d.Err)
+			if other != nil {
+				return Recovered{}, s.wrap(other)
+			}
+			if !ok && !r.Ended {
+				return Recovered{}, fmt.Errorf("no sound batch behind flushed offset %d: %w", d.Offset, d.Err)
+			}
+			found.Kept, found.Size, found.Next = append(found.Kept, d), d.End, d.EndOffset
+			before = place{d.End, d.EndOffset}
+			s.mu.Lock()
+			s.mu.size, s.mu.next = found.Size, found.Next
+			s.mu.Unlock()
+			interval = -1 // an entry for the next batch: no walk from one before the damage gets there
+			continue
 		}
 		if errors.Is(err, ErrCorrupt) {
 			found.Damage = err
@@ -75,10 +108,15 @@ func (s *Segment) Recover(r Recovery) (Recovered, error) {
 			return Recovered{}, s.wrap(err)
 		}
 		s.mu.Lock()
-		s.noteBatchLocked(header, p.Position, r.IndexIntervalBytes)
+		s.noteBatchLocked(header, p.Position, interval)
 		s.mu.size = p.End()
 		s.mu.Unlock()
-		found.Size, found.Next, found.LastEpoch = p.End(), p.LastOffset+1, header.PartitionLeaderEpoch()
+		interval = r.IndexIntervalBytes
+		before = place{p.Position, found.Next}
+		found.Size, found.Next = p.End(), p.LastOffset+1
+		if p.BaseOffset >= r.From {
+			found.LastEpoch = header.PartitionLeaderEpoch()
+		}
 		if r.Visit != nil {
 			r.Visit(header)
 		}
@@ -92,13 +130,13 @@ func (s *Segment) Recover(r Recovery) (Recovered, error) {
 	return found, nil
 }
 
-func follows(b record.Batch, p Position, found Recovered, base int64) error {
+func follows(b record.Batch, p Position, found Recovered, base, flushed int64) error {
 	switch {
 	case p.BaseOffset < found.Next:
 		return fmt.Errorf("%w: base offset %d at position %d after offset %d", ErrCorrupt, p.BaseOffset, p.Position, found.Next-1)
 	case p.LastOffset-base > 1<<31-1:
 		return fmt.Errorf("%w: offset %d is too far from the segment's base %d", ErrCorrupt, p.LastOffset, base)
-	case b.PartitionLeaderEpoch() < found.LastEpoch:
+	case b.PartitionLeaderEpoch() < found.LastEpoch && p.BaseOffset >= flushed:
 		// What another leader wrote there earlier, which a lost truncation brought back.
 		return fmt.Errorf("%w: leader epoch %d at position %d after epoch %d", ErrCorrupt, b.PartitionLeaderEpoch(), p.Position, found.LastEpoch)
 	}
@@ -106,7 +144,8 @@ func follows(b record.Batch, p Position, found Recovered, base int64) error {
 }
 
 type trusted struct {
-	position, next int64
+	place
+	damaged []Damage // before it
 }
 
 // Truncate cuts the segment at position, where the batch begins that would hold offset next. The caller
@@ -123,7 +162,7 @@ func (s *Segment) Truncate(position, next int64, indexIntervalBytes int32) error
 	if err := h.File.Truncate(position); err != nil {
 		return fmt.Errorf("truncate segment %d: %w", s.base, err)
 	}
-	_, err = s.Recover(Recovery{From: next, CheckFrom: position, MinEpoch: -1, IndexIntervalBytes: indexIntervalBytes})
+	_, err = s.Recover(Recovery{From: next, CheckFrom: position, Flushed: next, MinEpoch: -1, IndexIntervalBytes: indexIntervalBytes})
 	s.indexSynced.Store(false)
 	return err
 }
@@ -137,7 +176,7 @@ func (s *Segment) InUse() bool {
 // trust finds the last batch below from that an index entry points to, loads the state up to it, and
 // drops the index entries from there on, in memory and in the files.
 func (s *Segment) trust(h *Handle, size, from int64) (trusted, error) {
-	t := trusted{next: s.base}
+	t := trusted{place: place{0, s.base}}
 	w := s.files.walker(h.File, size)
 	defer w.done()
 
@@ -161,7 +200,7 @@ func (s *Segment) trust(h *Handle, size, from int64) (trusted, error) {
 			continue
 		}
 		if p, err := w.at(e.Position); err == nil && p.LastOffset == e.Offset {
-			t = trusted{e.Position, p.BaseOffset}
+			t.position, t.next = e.Position, p.BaseOffset
 			break
 		}
 	}
@@ -204,13 +243,18 @@ func (s *Segment) trust(h *Handle, size, from int64) (trusted, error) {
 			firstTime = p.MaxTime
 		}
 	}
+	next := s.base
 	for at := gapFrom; at < t.position; {
 		p, err := w.at(at)
 		if errors.Is(err, ErrCorrupt) {
-			// Trusted data that is not sound: read everything again.
-			t, indexed, timed = trusted{next: s.base}, 0, 0
-			maxTime, lastTime, firstTime = TimeEntry{-1, s.base}, -1, -1
-			break
+			sc := scanner{f: h.File, size: size, buf: make([]byte, min(scanBuffer, size))}
+			d, _, other := sc.damage(place{at, next}, place{at, next}, t.next, err)
+			d.Err = s.wrap(d.Err)
+			if other != nil {
+				return t, s.wrap(other)
+			}
+			t.damaged, at, next = append(t.damaged, d), d.End, d.EndOffset
+			continue
 		}
 		if err != nil {
 			return t, s.wrap(err)
@@ -218,7 +262,7 @@ func (s *Segment) trust(h *Handle, size, from int64) (trusted, error) {
 		if p.MaxTime > maxTime.Timestamp {
 			maxTime = TimeEntry{p.MaxTime, p.LastOffset}
 		}
-		at = p.End()
+		at, next = p.End(), p.LastOffset+1
 	}
 
 	rawTxns, err := readIndex(s.files.fs, s.path(TxnIndexSuffix))
@@ -395,8 +439,9 @@ func (sc *scanner) bytes(position int64, n int) ([]byte, error) {
 	return sc.buf[position-sc.start:][:n], nil
 }
 
-// Replay shows visit the batches from the one that holds offset on: headers, and control batches whole.
-func (s *Segment) Replay(offset int64, visit func(record.Batch)) error {
+// Replay shows visit the batches from the one that holds offset on, maybe some before it: headers, and
+// control batches whole. What is damaged is passed over and told.
+func (s *Segment) Replay(offset int64, visit func(record.Batch), damaged func(Damage)) error {
 	h, err := s.Acquire()
 	if err != nil {
 		return err
@@ -406,14 +451,30 @@ func (s *Segment) Replay(offset int64, visit func(record.Batch)) error {
 	at := int64(0)
 	if offset > s.base {
 		p, ok, err := s.Locate(h, st, offset)
-		if err != nil || !ok {
+		switch {
+		case errors.Is(err, ErrCorrupt): // on the way there: from the beginning
+		case err != nil || !ok:
 			return err
+		default:
+			at = p.Position
 		}
-		at = p.Position
 	}
 	sc := scanner{f: h.File, size: st.Size, buf: make([]byte, min(scanBuffer, st.Size-at))}
+	next := s.base
+	before := place{at, next}
 	for at < st.Size {
 		b, p, err := sc.batch(at, false)
+		if errors.Is(err, ErrCorrupt) {
+			d, _, other := sc.damage(before, place{at, next}, st.Next, err)
+			d.Err = s.wrap(d.Err)
+			if other != nil {
+				return s.wrap(other)
+			}
+			damaged(d)
+			at, next = d.End, d.EndOffset
+			before = place{at, next}
+			continue
+		}
 		if err != nil {
 			return s.wrap(err)
 		}
@@ -423,7 +484,8 @@ func (s *Segment) Replay(offset int64, visit func(record.Batch)) error {
 			}
 		}
 		visit(b)
-		at = p.End()
+		before = place{at, next}
+		at, next = p.End(), p.LastOffset+1
 	}
 	return nil
 }
