@@ -635,6 +635,53 @@ func TestTopicDeleted_BeforeItsLogIsRecovered(t *testing.T) {
 	}
 }
 
+// A log that takes long to recover does not hold up the metadata that deletes its topic.
+func TestTopicDeleted_GivesItsRecoveryUp(t *testing.T) {
+	const batches, perRead = 40, time.Second
+	for _, ending := range []func(*vfs.Mem) *vfs.Mem{
+		(*vfs.Mem).KillProcess,
+		func(m *vfs.Mem) *vfs.Mem { return m.Crash(vfs.CrashOptions{UnsyncedDataPercent: 100}) },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			mem := vfs.NewMem(1)
+			b := newBroker(t, mem, partition.CachingOn)
+			r := b.createTopic(0)
+			for range batches {
+				if result := b.produce(r, replica.AcksAll, batch(t, strings.Repeat("x", 300_000))); result.Err != nil {
+					t.Fatal(result.Err)
+				}
+			}
+			b.stop()
+			b = openBroker(t, vfs.NewFaulty(ending(mem), func(op vfs.Op) error {
+				if op.Kind == vfs.OpRead && strings.HasSuffix(op.Name, ".log") {
+					time.Sleep(perRead)
+				}
+				return nil
+			}), partition.CachingOn)
+			r = b.createTopic(1)
+			b.run()
+			time.Sleep(3 * perRead)
+			synctest.Wait()
+			if !r.Recovering() {
+				t.Fatal("the log is recovered already")
+			}
+			asked := time.Now()
+			b.apply(&metadata.RemoveTopicRecord{ID: topicID})
+			if waited := time.Since(asked); waited > 5*perRead {
+				t.Errorf("the metadata waited %v for the recovery", waited)
+			}
+			r = b.createTopic(2) // its name is free
+			if result := b.produce(r, replica.AcksAll, batch(t, "b")); result.Err != nil || result.BaseOffset != 0 {
+				t.Errorf("the topic that was created anew answered %+v", result)
+			}
+			if dirs := b.manager.LogDirs(); dirs[0].Offline != nil || dirs[1].Offline != nil {
+				t.Errorf("a directory is offline: %+v", dirs)
+			}
+			b.stop()
+		})
+	}
+}
+
 // Nor does a recovery that is under way bring it back into service.
 func TestTopicDeleted_WhileItsLogIsRecovered(t *testing.T) {
 	recovering, goOn := make(chan struct{}), make(chan struct{})

@@ -69,12 +69,14 @@ func (q *deletions) take(now time.Time) (due []deletion, next time.Time) {
 }
 
 // Delete closes a log and renames its directory out of the way; the files go file.delete.delay.ms later.
-// A partition that is on disk but not open is deleted too. Readers that hold a slice keep it.
+// A partition that is on disk but not open is deleted too, and a recovery under way is given up. Readers that
+// hold a slice keep it.
 func (m *Manager) Delete(tp model.TopicPartition) error {
 	l, ok := m.Get(tp)
 	if !ok {
 		return m.deleteFound(tp)
 	}
+	l.unwanted.Store(true)
 	done := l.takeTurn()
 	defer done()
 	l.deleted.Store(true)

@@ -40,6 +40,8 @@ type Log struct {
 	// way after it, and before the directory changes its name: a file that is opened under the old name and
 	// found not closed afterwards is this log's.
 	closed atomic.Bool
+	// unwanted ends a recovery under way: the log is about to be deleted.
+	unwanted atomic.Bool
 	// deleted says that it is closed because it was deleted: no disk error matters any more.
 	deleted atomic.Bool
 	// newNames says that a file or directory was created, renamed or removed which must be durable

@@ -56,7 +56,7 @@ func (l *Log) Recover(ctx context.Context) error {
 	if err := l.load(f); err != nil {
 		err = fmt.Errorf("recover the log of %s: %w", l.tp, err)
 		switch {
-		case errors.Is(err, ErrWrongTopicID):
+		case errors.Is(err, ErrWrongTopicID), errors.Is(err, ErrClosed):
 			return err
 		case isNoSpace(err):
 			return fmt.Errorf("%w: %w", ErrNoSpace, err)
@@ -74,6 +74,15 @@ func (l *Log) Recover(ctx context.Context) error {
 	l.dir.mu.Unlock()
 	l.ready.Store(true)
 	return l.dir.oneLess()
+}
+
+// stillWanted is asked between the batches of a recovery: ErrClosed where the log is being deleted, which waits
+// for the recovery to end.
+func (l *Log) stillWanted() error {
+	if l.unwanted.Load() && !l.ready.Load() {
+		return fmt.Errorf("%w: %s", ErrClosed, l.tp)
+	}
+	return nil
 }
 
 func (l *Log) load(f foundLog) error {
@@ -132,6 +141,9 @@ func (l *Log) load(f foundLog) error {
 	}
 	table, err := l.replayProducers(segs, from, end)
 	if err != nil {
+		return err
+	}
+	if err := l.stillWanted(); err != nil {
 		return err
 	}
 	l.mu.producers = *table
@@ -416,14 +428,14 @@ func (l *Log) recoverSegments(logs []logFile, f foundLog) (segs []*segment.Segme
 		}
 		got, err := seg.Recover(segment.Recovery{
 			From: from, CheckFrom: checkFrom, Flushed: flushed, Ended: ended, MinEpoch: lastEpoch, IndexIntervalBytes: cfg.IndexIntervalBytes,
-			Visit: func(h record.Batch) {
-				if h.BaseOffset() < from {
-					return // the file knows, and no checksum covers the epoch of a batch
-				}
-				if latest, ok := l.epochs.cache.Latest(); !ok || h.PartitionLeaderEpoch() > latest.Epoch {
+			Visit: func(h record.Batch) error {
+				latest, ok := l.epochs.cache.Latest()
+				// Below the point the file knows, and no checksum covers the epoch of a batch.
+				if h.BaseOffset() >= from && (!ok || h.PartitionLeaderEpoch() > latest.Epoch) {
 					l.epochs.cache.Assign(h.PartitionLeaderEpoch(), h.BaseOffset())
 					l.epochs.version++
 				}
+				return l.stillWanted()
 			},
 		})
 		if err != nil {
@@ -532,9 +544,9 @@ func (l *Log) replayProducers(segs []*segment.Segment, from, end int64) (*produc
 			l.mu.sinceSnap = 0
 		}
 		known := seg.LastAborted()
-		err := seg.Replay(at, func(b record.Batch) {
+		err := seg.Replay(at, func(b record.Batch) error {
 			if b.LastOffset() < at || b.LastOffset() >= end {
-				return
+				return nil
 			}
 			l.mu.sinceSnap += int64(b.Size())
 			into := seg
@@ -542,6 +554,7 @@ func (l *Log) replayProducers(segs []*segment.Segment, from, end int64) (*produc
 				into = nil
 			}
 			applyProducer(table, b, into)
+			return l.stillWanted()
 		}, func(d segment.Damage) {
 			l.reportDamage(d.Err, "position", d.Position, "bytes", d.End-d.Position, "from", d.Offset, "to", d.EndOffset-1)
 		})

@@ -28,8 +28,9 @@ type Recovery struct {
 	MinEpoch int32
 	// IndexIntervalBytes is how far apart the rebuilt index entries are.
 	IndexIntervalBytes int32
-	// Visit sees the header of each batch from the place where reading began; it may be below From.
-	Visit func(header record.Batch)
+	// Visit sees the header of each batch from the place where reading began; it may be below From. Its error
+	// ends the recovery, with the segment as it is.
+	Visit func(header record.Batch) error
 }
 
 // Recovered is what Recover found.
@@ -118,7 +119,9 @@ func (s *Segment) Recover(r Recovery) (Recovered, error) {
 			found.LastEpoch = header.PartitionLeaderEpoch()
 		}
 		if r.Visit != nil {
-			r.Visit(header)
+			if err := r.Visit(header); err != nil {
+				return Recovered{}, err
+			}
 		}
 	}
 	found.Read, found.Cut = size-start.position, size-found.Size
@@ -440,8 +443,8 @@ func (sc *scanner) bytes(position int64, n int) ([]byte, error) {
 }
 
 // Replay shows visit the batches from the one that holds offset on, maybe some before it: headers, and
-// control batches whole. What is damaged is passed over and told.
-func (s *Segment) Replay(offset int64, visit func(record.Batch), damaged func(Damage)) error {
+// control batches whole. What is damaged is passed over and told. An error of visit ends it.
+func (s *Segment) Replay(offset int64, visit func(record.Batch) error, damaged func(Damage)) error {
 	h, err := s.Acquire()
 	if err != nil {
 		return err
@@ -483,7 +486,9 @@ func (s *Segment) Replay(offset int64, visit func(record.Batch), damaged func(Da
 				return s.wrap(err)
 			}
 		}
-		visit(b)
+		if err := visit(b); err != nil {
+			return err
+		}
 		before = place{at, next}
 		at, next = p.End(), p.LastOffset+1
 	}
