@@ -2,6 +2,7 @@ package storage_test
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -185,6 +186,58 @@ func TestFullDisk_RetentionHasItsReserve(t *testing.T) {
 		t.Error("after a power loss the log starts at 0")
 	}
 	readAll(t, l, 500)
+}
+
+// On a disk without a free block records can be deleted all the same. Where not even the reserve is there the
+// answer is an error, also when it is asked for again, until the start is durable.
+func TestFullDisk_DeleteRecords(t *testing.T) {
+	for _, reserve := range []bool{true, false} {
+		t.Run(fmt.Sprintf("reserve %v", reserve), func(t *testing.T) {
+			mem := vfs.NewMem(1)
+			m := openManager(t, vfs.NewFaulty(mem, func(op vfs.Op) error {
+				if op.Kind == vfs.OpPreallocate && !reserve {
+					return syscall.ENOSPC
+				}
+				return nil
+			}), "/a")
+			cfg := smallConfig()
+			l := createLog(t, m, cfg)
+			for range 6 {
+				appendOne(t, l, batchOf(t, nil, 100, "some bytes to fill it"))
+			}
+			flush(t, l)
+			l.SetHighWatermark(l.EndOffset())
+			usage, err := mem.Usage("/a")
+			if err != nil {
+				t.Fatal(err)
+			}
+			mem.SetCapacity(usage.TotalBytes - usage.FreeBytes)
+			stored := func() int64 {
+				return recoverLog(t, openManager(t, mem.CrashClone(vfs.CrashOptions{}), "/a"), cfg).StartOffset()
+			}
+			for want := int64(2); want <= 4; want++ {
+				for range 2 {
+					err := l.DeleteRecords(want)
+					if reserve && (err != nil || stored() != want) {
+						t.Fatalf("before %d: %v; after a power loss the log begins at %d", want, err, stored())
+					}
+					if reserve && !hasFile(t, mem, "/a/.walser_reserve") {
+						t.Fatal("the reserve is not set aside again")
+					}
+					if !reserve && (!errors.Is(err, storage.ErrNoSpace) || errors.Is(err, storage.ErrOffline)) {
+						t.Fatalf("before %d: %v, want ErrNoSpace", want, err)
+					}
+				}
+			}
+			mem.SetCapacity(1 << 40)
+			if err := l.DeleteRecords(4); err != nil || stored() != 4 {
+				t.Errorf("with space again: %v; after a power loss the log begins at %d", err, stored())
+			}
+			if err := l.Err(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
 }
 
 // A write that fails, and a cut that fails after it, are a disk that fails: the whole directory goes.

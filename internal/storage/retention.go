@@ -6,12 +6,15 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/walser-io/walser/internal/model"
 	"github.com/walser-io/walser/internal/storage/segment"
 )
 
 // DeleteRecords moves the start offset forward to before, durably: records below it are not read any
 // more, and segments wholly below it go at the next retention check. ErrOffsetOutOfRange past the high
-// watermark; an offset at or before the start changes nothing.
+// watermark; an offset at or before the start moves nothing. ErrNoSpace where the disk is too full to store
+// the start, in the space of the reserve too: it has moved, and a power loss may take it back until it is asked
+// for again and nil is the answer.
 func (l *Log) DeleteRecords(before int64) error {
 	l.mu.Lock()
 	if err := l.Err(); err != nil {
@@ -19,19 +22,38 @@ func (l *Log) DeleteRecords(before int64) error {
 		return err
 	}
 	start, hw := l.start.Load(), l.highWatermark.Load()
-	if before <= start || before > hw {
+	if before > hw {
 		l.mu.Unlock()
-		if before > hw {
-			return fmt.Errorf("%w: %s: delete records before %d, the high watermark is %d", ErrOffsetOutOfRange, l.tp, before, hw)
-		}
+		return fmt.Errorf("%w: %s: delete records before %d, the high watermark is %d", ErrOffsetOutOfRange, l.tp, before, hw)
+	}
+	if before > start {
+		l.start.Store(before)
+		l.stableLocked()
+		l.checkInvariantsLocked()
+	}
+	l.mu.Unlock()
+	if before > start {
+		l.trimEpochs(before, l.end.Load()+1)
+		l.tellStart()
+	}
+	return l.dir.storeStart(l.tp, before)
+}
+
+// storeStart stores the start offsets, unless one of at least offset is stored for the log.
+func (d *Dir) storeStart(tp model.TopicPartition, offset int64) error {
+	d.mu.Lock()
+	stored := d.mu.savedLS[tp] >= offset
+	d.mu.Unlock()
+	if stored || offset <= 0 {
 		return nil
 	}
-	l.start.Store(before)
-	l.stableLocked()
-	l.checkInvariantsLocked()
-	l.mu.Unlock()
-	l.trimEpochs(before, l.end.Load()+1)
-	return l.startMoved()
+	err := d.saveStartOffsets()
+	if errors.Is(err, ErrNoSpace) {
+		if err = d.onReserve(err, d.saveStartOffsets); err == nil {
+			err = d.keepReserve() // the new file took no more than the old one gave back
+		}
+	}
+	return err
 }
 
 // ApplyRetention deletes the segments at the head of the log that retention.ms, retention.bytes or the
