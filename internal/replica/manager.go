@@ -209,6 +209,7 @@ func (m *Manager) topic(topic *metadata.Topic) *topicReplicas {
 // begun anew where it may lie in a directory that cannot be read.
 func (m *Manager) open(topic *metadata.Topic, index int32, dir model.UUID, config *TopicConfig, existed bool) (*Replica, error) {
 	tp := model.TopicPartition{Topic: topic.Name, Partition: index}
+	_, onDisk := m.strays[tp]
 	delete(m.strays, tp)
 	openLog := m.logs.Open
 	if existed {
@@ -223,6 +224,11 @@ func (m *Manager) open(topic *metadata.Topic, index int32, dir model.UUID, confi
 	}
 	if err != nil {
 		return nil, err
+	}
+	if onDisk {
+		if err := m.logs.DeleteStale(tp); err != nil {
+			m.logger.Error("delete log", "topic", tp.Topic, "partition", tp.Partition, "err", err)
+		}
 	}
 	r := &Replica{manager: m, tp: tp, topicID: topic.ID, log: log}
 	r.config.Store(config)

@@ -635,6 +635,65 @@ func TestTopicDeleted_BeforeItsLogIsRecovered(t *testing.T) {
 	}
 }
 
+// A topic may be deleted while the directory of its log is offline. When that is back the log goes, whether
+// or not there is another topic of its name, and whichever directory comes first.
+func TestTopicDeleted_WhileItsDirectoryIsOffline(t *testing.T) {
+	for first, dir := range []string{"/data", "/more"} {
+		for _, anew := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, created anew %v", dir, anew), func(t *testing.T) {
+				var broken atomic.Bool
+				mem := vfs.NewMem(1)
+				b := openBroker(t, vfs.NewFaulty(mem, func(op vfs.Op) error {
+					if broken.Load() && strings.HasPrefix(op.Name, dir+"/") {
+						return syscall.EIO
+					}
+					return nil
+				}), partition.CachingAuto)
+				b.run()
+				create := func(id model.UUID, at model.UUID) {
+					b.apply(&metadata.TopicRecord{Name: "t", ID: id}, &metadata.PartitionRecord{TopicID: id, State: metadata.Partition{
+						Replicas: []model.BrokerID{1}, Directories: []model.UUID{at}, ISR: []model.BrokerID{1}, Leader: 1,
+					}})
+				}
+				create(topicID, b.logs.Dirs()[first].ID)
+				if result := b.produce(b.replica(), replica.AcksAll, batch(t, "old")); result.Err != nil {
+					t.Fatal(result.Err)
+				}
+				broken.Store(true)
+				if result := b.produce(b.replica(), replica.AcksAll, batch(t, "not taken")); !errors.Is(result.Err, kafkaerr.KafkaStorageError) {
+					t.Fatalf("the offline log answered %+v", result)
+				}
+				b.apply(&metadata.RemoveTopicRecord{ID: topicID})
+				again := model.UUID{2}
+				if anew {
+					create(again, model.UUID{})
+					for range 2 {
+						if result := b.produce(b.replica(), replica.AcksAll, batch(t, "new")); result.Err != nil {
+							t.Fatal(result.Err)
+						}
+					}
+				}
+				b.stop()
+				b = newBroker(t, mem.KillProcess(), partition.CachingAuto)
+				if anew {
+					create(again, model.UUID{})
+					if end := b.awaitLeader().EndOffset(); end != 2 {
+						t.Errorf("the topic that was created anew ends at %d", end)
+					}
+				} else {
+					b.apply(&metadata.RegisterBrokerRecord{ID: 1, Incarnation: model.UUID{9}})
+				}
+				if _, err := b.fs.Stat(dir + "/t-0"); !errors.Is(err, os.ErrNotExist) {
+					t.Errorf("the log of the deleted topic: %v", err)
+				}
+				if left := b.logs.OnDisk(); len(left) > 0 {
+					t.Errorf("%v await recovery", left)
+				}
+			})
+		}
+	}
+}
+
 // A log that takes long to recover does not hold up the metadata that deletes its topic.
 func TestTopicDeleted_GivesItsRecoveryUp(t *testing.T) {
 	const batches, perRead = 40, time.Second

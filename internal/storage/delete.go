@@ -2,6 +2,7 @@ package storage
 
 import (
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"time"
@@ -109,6 +110,33 @@ func (m *Manager) deleteFound(tp model.TopicPartition) error {
 		}
 	}
 	return fmt.Errorf("%w: %s", ErrUnknownPartition, tp)
+}
+
+// DeleteStale deletes what other directories hold of earlier topics under the name of an open log: one that was
+// offline when such a topic was deleted, and is back.
+func (m *Manager) DeleteStale(tp model.TopicPartition) error {
+	l, ok := m.Get(tp)
+	if !ok {
+		return nil
+	}
+	var errs []error
+	for _, d := range m.dirs {
+		d.mu.Lock()
+		_, found := d.mu.found[tp]
+		d.mu.Unlock()
+		if d == l.dir || !found {
+			continue
+		}
+		if _, err := d.topicIDOf(tp, l.topicID); !errors.Is(err, ErrWrongTopicID) {
+			continue
+		}
+		d.logger.Warn("deleting the log of an earlier topic of this name", "topic", tp.Topic, "partition", tp.Partition, "dir", d.path)
+		d.mu.Lock()
+		delete(d.mu.found, tp)
+		d.mu.Unlock()
+		errs = append(errs, m.deleteDir(d, filepath.Join(d.path, tp.String()), tp, l.config.Load().fileDeleteDelay()))
+	}
+	return errors.Join(errs...)
 }
 
 // deleteDir renames a partition's directory to topic-partition.<id>-delete, as Kafka does. Its name must
