@@ -694,6 +694,39 @@ func TestTopicDeleted_WhileItsDirectoryIsOffline(t *testing.T) {
 	}
 }
 
+// A partition whose directory was taken out of log.dirs is offline, alone: metadata goes on.
+func TestAssigned_ToADirectoryThatIsNotInLogDirs(t *testing.T) {
+	b := newBroker(t, vfs.NewMem(1), partition.CachingAuto)
+	gone := model.UUID{7}
+	topic := func(name string, id, dir model.UUID) []metadata.Record {
+		return []metadata.Record{&metadata.TopicRecord{Name: name, ID: id}, &metadata.PartitionRecord{TopicID: id, State: metadata.Partition{
+			Replicas: []model.BrokerID{1}, Directories: []model.UUID{dir}, ISR: []model.BrokerID{1}, Leader: 1,
+		}}}
+	}
+	b.apply(append(topic("t", topicID, gone), topic("u", model.UUID{2}, b.logs.Dirs()[0].ID)...)...)
+	b.apply(topic("v", model.UUID{3}, gone)...)
+	for _, name := range []string{"t", "v"} {
+		r, err := b.manager.Replica([]byte(name), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for err = kafkaerr.NotLeaderOrFollower; errors.Is(err, kafkaerr.NotLeaderOrFollower); runtime.Gosched() { // until it was looked for
+			err = b.produce(r, replica.AcksAll, batch(t, "a")).Err
+		}
+		if !errors.Is(err, kafkaerr.KafkaStorageError) {
+			t.Errorf("%s answers %v, want KAFKA_STORAGE_ERROR", name, err)
+		}
+	}
+	u, err := b.manager.Replica([]byte("u"), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if result := b.produce(u, replica.AcksAll, batch(t, "a")); result.Err != nil {
+		t.Errorf("a partition beside it answers %+v", result)
+	}
+	b.apply(&metadata.RemoveTopicRecord{ID: topicID})
+}
+
 // A log that takes long to recover does not hold up the metadata that deletes its topic.
 func TestTopicDeleted_GivesItsRecoveryUp(t *testing.T) {
 	const batches, perRead = 40, time.Second

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -377,7 +378,8 @@ func (m *Manager) Create(tp model.TopicPartition, topicID model.TopicID, cfg Log
 // Open returns the log of a partition: the one that is on disk, in whatever directory, which serves
 // nothing until Log.Recover; or a new one as Create makes it, which is recovered. ErrExists where it is
 // open already, ErrWrongTopicID where what is on disk belongs to another incarnation of the topic (Delete
-// makes room). A zero topicID takes what is on disk as it is.
+// makes room). A zero topicID takes what is on disk as it is. Where it is on no disk, and dir is none of
+// log.dirs, Recover says ErrOffline.
 func (m *Manager) Open(tp model.TopicPartition, topicID model.TopicID, dir model.UUID, cfg LogConfig) (l *Log, recovered bool, err error) {
 	return m.open(tp, topicID, dir, cfg, foundOrNew)
 }
@@ -434,6 +436,9 @@ func (m *Manager) open(tp model.TopicPartition, topicID model.TopicID, dir model
 		if which == existing {
 			d = m.mayHold(dir)
 		}
+		if d == nil && which != onlyNew && !dir.IsZero() && !m.has(dir) {
+			d = m.absent(dir)
+		}
 		if d != nil {
 			break
 		}
@@ -488,6 +493,18 @@ func (m *Manager) mayHold(id model.UUID) *Dir {
 		}
 	}
 	return offline
+}
+
+func (m *Manager) has(id model.UUID) bool {
+	return slices.ContainsFunc(m.dirs, func(d *Dir) bool { return d.id == id })
+}
+
+// absent stands for a directory that is not in log.dirs any more: one that is offline, with nothing in it.
+func (m *Manager) absent(id model.UUID) *Dir {
+	d := &Dir{id: id, fs: m.deps.FS, files: m.files, logger: m.deps.Logger, metrics: m.metrics, openings: m.openings}
+	err := fmt.Errorf("%w: log.dirs names no directory with directory.id %s: name it again, or have the partition reassigned", ErrOffline, id)
+	d.failure.Store(&err)
+	return d
 }
 
 // topicIDOf compares the topic id in a partition's directory with the one asked for. Where the file
