@@ -140,16 +140,13 @@ func (l *Log) expired(segs []*segment.Segment, nowMs int64) (n int, err error) {
 func (l *Log) deleteHead(segs []*segment.Segment, n int) error {
 	left := segs[n:]
 	base := left[0].Base()
-	if !segs[n-1].IndexSynced() {
-		// The snapshot at base was written by the roll and is not synced yet. It alone will know the
-		// producers of what is deleted.
-		err := l.syncSnapshot(base)
-		if err == nil {
-			err = l.dir.fs.SyncDir(l.path)
-		}
-		if err != nil {
-			return l.diskError(fmt.Errorf("delete segments below %d: %w", base, err))
-		}
+	// The snapshot at base alone will know the producers of what is deleted.
+	err := l.syncSnapshot(base)
+	if err == nil {
+		err = l.dir.fs.SyncDir(l.path)
+	}
+	if err != nil {
+		return l.diskError(fmt.Errorf("delete segments below %d: %w", base, err))
 	}
 	if base > l.savedRecoveryPoint.Load() {
 		// Above it recovery trusts no snapshot. Of the segments that are deleted a power loss may bring some
