@@ -58,7 +58,7 @@ func TestLoad_NothingAtAll(t *testing.T) {
 		},
 		Groups: config.Groups{
 			MinSessionTimeout: 6 * time.Second, MaxSessionTimeout: 30 * time.Minute, InitialRebalanceDelay: 3 * time.Second,
-			MaxSize: math.MaxInt32, Workers: 4,
+			MaxSize: math.MaxInt32, Workers: 4, MaxMemory: -1,
 		},
 		Offsets: config.Offsets{
 			TopicPartitions: 50, TopicReplicationFactor: 3, TopicSegmentBytes: 104857600, LoadBufferBytes: 5242880,

@@ -80,6 +80,7 @@ type Groups struct {
 	InitialRebalanceDelay time.Duration // group.initial.rebalance.delay.ms
 	MaxSize               int32         // group.max.size
 	Workers               int           // group.coordinator.threads
+	MaxMemory             int64         // group.coordinator.memory.max.bytes; -1 is a quarter of the memory limit
 }
 
 // Offsets are the settings of committed offsets and of the topic that holds them.
@@ -138,6 +139,7 @@ func (s *Static) buildNode(faults *Faults) Node {
 			InitialRebalanceDelay: s.ms("group.initial.rebalance.delay.ms"),
 			MaxSize:               s.int32("group.max.size"),
 			Workers:               int(s.int32("group.coordinator.threads")),
+			MaxMemory:             s.value("group.coordinator.memory.max.bytes").Int(),
 		},
 		Offsets: Offsets{
 			TopicPartitions:        s.int32("offsets.topic.num.partitions"),
@@ -223,6 +225,9 @@ func (s *Static) checkRules(n Node, faults *Faults) {
 	}
 	if q := n.Limits.QueuedMaxRequestBytes; q > 0 && q < int64(n.Limits.SocketRequestMaxBytes) {
 		s.fault(faults, "queued.max.request.bytes", fmt.Sprintf("must be at least socket.request.max.bytes, %d, or -1", n.Limits.SocketRequestMaxBytes), "")
+	}
+	if n.Groups.MaxMemory >= 0 && n.Groups.MaxMemory < 1<<20 {
+		s.fault(faults, "group.coordinator.memory.max.bytes", "must be at least 1048576, or -1", "")
 	}
 	if lo, hi := s.value("log.cleaner.min.compaction.lag.ms").Int(), s.value("log.cleaner.max.compaction.lag.ms").Int(); lo > hi {
 		s.fault(faults, "log.cleaner.min.compaction.lag.ms", fmt.Sprintf("must not be above log.cleaner.max.compaction.lag.ms, %d", hi), "")

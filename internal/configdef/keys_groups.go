@@ -8,6 +8,7 @@ func groupCoordinatorKeys() []Key {
 		intKey("group.initial.rebalance.delay.ms", "3000", "How long an empty classic group waits for more members before its first rebalance."),
 		intKey("group.max.size", "2147483647", "Most members of one classic group.").bound(atLeast(1)),
 		intKey("group.coordinator.threads", "4", "Workers that run the group coordinator's shards.").bound(atLeast(1)),
+		longKey("group.coordinator.memory.max.bytes", "-1", "Bytes that groups and their members may hold in memory together, committed offsets aside: a join beyond it gets GROUP_MAX_SIZE_REACHED; -1 is a quarter of the memory limit.").bound(atLeast(-1)).own(),
 		intKey("group.coordinator.background.threads", "2", "Threads for the group coordinator's background work.").bound(atLeast(1)).noEffect(noThreadPools),
 		intKey("group.coordinator.append.linger.ms", "-1", "How long a coordinator waits for more records before it appends.").bound(atLeast(-1)).noEffect(noCoordinatorLinger),
 		intKey("group.coordinator.cached.buffer.max.bytes", "1048588", "Largest append buffer that a coordinator keeps for reuse.").bound(atLeast(524288)).clusterWide().noEffect(noCoordinatorLinger),

@@ -58,6 +58,16 @@ type Event struct {
 	Attrs []any  // alternating names and values, as log/slog takes them
 }
 
+// Memory is what the shards of a node may hold together. A shard counts what clients have it keep, asks before
+// it takes more, and refuses what does not fit. What it holds when it is thrown away is given back for it.
+type Memory interface {
+	// Fits reports whether bytes more may be held.
+	Fits(bytes int) bool
+	// Hold counts bytes that are held from now on, whether they fit or not: what a log says is not to be
+	// refused. Negative ones are given back.
+	Hold(bytes int)
+}
+
 // Shard is the state machine of one coordinator partition. Calls never overlap.
 type Shard interface {
 	// Replay applies one record of the partition to the durable state: while loading, and directly

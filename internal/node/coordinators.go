@@ -33,12 +33,17 @@ func (n *Node) openCoordinators() (err error) {
 	}
 	config := runtime.DefaultConfig(n.cfg.Groups.Workers)
 	config.CommitTimeout = n.cfg.Offsets.CommitTimeout
+	if config.MaxMemory = n.cfg.Groups.MaxMemory; config.MaxMemory < 0 {
+		config.MaxMemory = memoryLimit() / 4
+	}
 	n.coordinators, err = runtime.New(config, runtime.Deps{
 		Logger: n.deps.Logger, Registerer: n.deps.Registerer, Wall: n.deps.Wall, Deadlines: n.deadlines,
 	}, runtime.Kind{
 		Topic: model.GroupMetadataTopic,
-		New:   func(int32) coordinator.Shard { return group.New(groups, newMemberID) },
-		Fail:  group.Fail,
+		New: func(_ int32, memory coordinator.Memory) coordinator.Shard {
+			return group.New(groups, newMemberID, memory)
+		},
+		Fail: group.Fail,
 	})
 	if err != nil {
 		return err

@@ -31,9 +31,13 @@ func (s *Shard) Durable() string {
 	return b.String()
 }
 
-// CheckInvariants says what does not add up in the soft state.
-func (s *Shard) CheckInvariants() error {
+// CheckInvariants says what does not add up in the soft state, and in the bytes that the shard holds.
+func (s *Shard) CheckInvariants(held int) error {
 	for _, g := range s.groups {
+		held -= g.held
+		if sum := g.sum(); sum != g.held {
+			return fmt.Errorf("group %s counts %d bytes, holds %d", g.id, g.held, sum)
+		}
 		joining, unsynced, support := 0, 0, map[string]int{}
 		for _, m := range g.members {
 			if g.byID[m.id] != m {
@@ -74,10 +78,25 @@ func (s *Shard) CheckInvariants() error {
 			return fmt.Errorf("group %s waits for syncs without end", g.id)
 		}
 	}
+	if held != 0 {
+		return fmt.Errorf("%d bytes are held by no group", held)
+	}
 	for i, tm := range s.timers.heap {
 		if tm.pos != i+1 || tm.due.Before(tm.at) {
 			return fmt.Errorf("timer %d stands at %d, due %v, at %v", i+1, tm.pos, tm.due, tm.at)
 		}
 	}
 	return nil
+}
+
+// sum returns what the group holds, counted anew.
+func (g *group) sum() int {
+	sum := groupOverhead + len(g.id) + g.saved.size() + topicsSize(g.subscribed)
+	for _, m := range g.members {
+		sum += m.size()
+	}
+	for id := range g.pending {
+		sum += pendingSize(id)
+	}
+	return sum
 }

@@ -32,7 +32,9 @@ const (
 
 // group is one classic group, or a simple one: an id under which someone stores offsets.
 type group struct {
-	id string
+	id     string
+	memory coordinator.Memory
+	held   int // bytes of memory
 
 	// Durable: written by Shard.Replay alone.
 	saved   *savedGroup // nil: there is no GroupMetadata record
@@ -85,9 +87,10 @@ type member struct {
 	session  timer
 }
 
-func newGroup(id string, nowMs int64) *group {
+func newGroup(id string, nowMs int64, memory coordinator.Memory) *group {
 	g := &group{
 		id:       id,
+		memory:   memory,
 		previous: Dead,
 		stateMs:  nowMs,
 		byID:     map[string]*member{},
@@ -97,6 +100,7 @@ func newGroup(id string, nowMs int64) *group {
 	}
 	g.joinTimer = timer{kind: joinTimer, group: g}
 	g.syncTimer = timer{kind: syncTimer, group: g}
+	g.hold(groupOverhead + len(id))
 	return g
 }
 
@@ -165,10 +169,36 @@ func (g *group) add(m *member) {
 		g.static[*m.instanceID] = m
 	}
 	g.countSupport(m, 1)
+	g.hold(m.size())
+}
+
+// save makes saved the record of the group; nil is none.
+func (g *group) save(saved *savedGroup) {
+	g.hold(saved.size() - g.saved.size())
+	g.saved = saved
+}
+
+// pend keeps a member id that was handed out.
+func (g *group) pend(id string, tm *timer) {
+	g.pending[id] = tm
+	g.hold(pendingSize(id))
+}
+
+// unpend forgets a member id that was handed out.
+func (g *group) unpend(id string) {
+	delete(g.pending, id)
+	g.hold(-pendingSize(id))
+}
+
+// give makes assignment that of the member.
+func (g *group) give(m *member, assignment []byte) {
+	g.hold(len(assignment) - len(m.assignment))
+	m.assignment = assignment
 }
 
 // remove takes a member out, with all that counts it. Its waiters and its timer are the caller's.
 func (g *group) remove(m *member) {
+	g.hold(-m.size())
 	g.members = slices.DeleteFunc(g.members, func(o *member) bool { return o == m })
 	delete(g.byID, m.id)
 	if m.instanceID != nil && g.static[*m.instanceID] == m {
@@ -191,12 +221,14 @@ func (g *group) rename(m *member, id string) {
 	if g.leader == m.id {
 		g.leader = id
 	}
+	g.hold(len(id) - len(m.id))
 	m.id = id
 }
 
 // prefer replaces what the member supports.
 func (g *group) prefer(m *member, protocols []Protocol) {
 	g.countSupport(m, -1)
+	g.hold(protocolsSize(protocols) - protocolsSize(m.protocols))
 	m.protocols = protocols
 	g.countSupport(m, 1)
 }
@@ -278,6 +310,7 @@ func (g *group) isSubscribed(topic string) bool {
 // findSubscribed reads the topics that the members want under the chosen protocol. Every version of
 // ConsumerProtocolSubscription starts with version 0, so newer ones are read as that.
 func (g *group) findSubscribed() {
+	g.hold(-topicsSize(g.subscribed))
 	g.subscribed, g.subscribedKnown = nil, false
 	if g.protocolType != consumerProtocolType {
 		return
@@ -301,6 +334,7 @@ func (g *group) findSubscribed() {
 		}
 	}
 	g.subscribed, g.subscribedKnown = topics, true
+	g.hold(topicsSize(topics))
 }
 
 // metadata returns what the member wants under protocol, or nil if it does not support it.

@@ -23,6 +23,10 @@ func (s *Shard) join(w coordinator.WaiterID, req *JoinGroup) {
 		return
 	}
 	g := s.groups[req.GroupID]
+	if growth := s.growth(g, req); growth > 0 && !s.memory.Fits(growth) {
+		s.refuseForMemory(w, req, growth)
+		return
+	}
 	if g == nil {
 		if req.MemberID != "" {
 			s.reply(w, failedJoin(req.MemberID, kafkaerr.UnknownMemberID))
@@ -65,7 +69,7 @@ func (s *Shard) joinNewGroup(w coordinator.WaiterID, req *JoinGroup) {
 	g := s.create(req.GroupID, s.nowMs)
 	rec, err := s.codec.groupRecord(g, s.nowMs)
 	if err != nil {
-		delete(s.groups, g.id)
+		s.forget(g)
 		s.reply(w, failedJoin("", kafkaerr.UnknownServerError))
 		return
 	}
@@ -79,7 +83,7 @@ func (s *Shard) joinNewGroup(w coordinator.WaiterID, req *JoinGroup) {
 			s.drop(g, m)
 		}
 		s.stopGroup(g)
-		delete(s.groups, g.id)
+		s.forget(g)
 	})
 	s.joinGroup(w, g, req)
 }
@@ -139,7 +143,7 @@ func (s *Shard) joinDynamic(w coordinator.WaiterID, g *group, req *JoinGroup, pr
 		return
 	}
 	tm := &timer{kind: pendingTimer, group: g, id: id}
-	g.pending[id] = tm
+	g.pend(id, tm)
 	s.timers.arm(tm, s.after(int64(req.SessionTimeoutMs)))
 	s.reply(w, failedJoin(id, kafkaerr.MemberIDRequired))
 }

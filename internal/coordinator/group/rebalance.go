@@ -157,7 +157,7 @@ func (s *Shard) expireSession(g *group, m *member) {
 
 // expirePending takes a member id back that nobody used.
 func (s *Shard) expirePending(g *group, id string) {
-	delete(g.pending, id)
+	g.unpend(id)
 	s.completeExpired(g)
 }
 
@@ -187,7 +187,7 @@ func (s *Shard) drop(g *group, m *member) {
 func (s *Shard) dropPending(g *group, id string) {
 	if tm := g.pending[id]; tm != nil {
 		s.timers.stop(tm)
-		delete(g.pending, id)
+		g.unpend(id)
 	}
 }
 

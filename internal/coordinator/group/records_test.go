@@ -81,7 +81,7 @@ func TestRecords_AreKafkas(t *testing.T) {
 func TestReplay_OldVersions(t *testing.T) {
 	for version := int16(0); version <= 4; version++ {
 		t.Run(fmt.Sprintf("v%d", version), func(t *testing.T) {
-			s := group.New(group.DefaultConfig(), func() model.UUID { return model.UUID{} })
+			s := group.New(group.DefaultConfig(), func() model.UUID { return model.UUID{} }, nil)
 			replay := func(key, value []byte) {
 				t.Helper()
 				if err := s.Replay(coordinator.Record{Key: key, Value: value}); err != nil {
@@ -141,7 +141,7 @@ func TestReplay_RefusesDamage(t *testing.T) {
 		"group tombstone cut": {Key: groupKey[:len(groupKey)-1]},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := group.New(group.DefaultConfig(), nil)
+			s := group.New(group.DefaultConfig(), nil, nil)
 			if err := s.Replay(rec); !errors.Is(err, group.ErrCorruptRecord) {
 				t.Errorf("Replay: %v, want ErrCorruptRecord", err)
 			}
@@ -153,7 +153,7 @@ func TestReplay_RefusesDamage(t *testing.T) {
 }
 
 func TestReplay_SkipsOtherTypes(t *testing.T) {
-	s := group.New(group.DefaultConfig(), nil)
+	s := group.New(group.DefaultConfig(), nil, nil)
 	for kind := range byte(30) {
 		if kind <= 2 {
 			continue
@@ -166,7 +166,8 @@ func TestReplay_SkipsOtherTypes(t *testing.T) {
 
 // Compaction may have taken earlier records away: tombstones of nothing are fine.
 func TestReplay_ToleratesMissingRecords(t *testing.T) {
-	s := group.New(group.DefaultConfig(), nil)
+	m := &memory{}
+	s := group.New(group.DefaultConfig(), nil, m)
 	for _, key := range [][]byte{
 		(&kmsg.OffsetCommitKey{Version: 1, Group: "g", Topic: "t"}).AppendTo(nil),
 		(&kmsg.GroupMetadataKey{Version: 2, Group: "g"}).AppendTo(nil),
@@ -175,7 +176,7 @@ func TestReplay_ToleratesMissingRecords(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	d := &driver{t: t, shard: s, now: time.UnixMilli(0), answers: map[coordinator.WaiterID]any{}}
+	d := &driver{t: t, shard: s, memory: m, now: time.UnixMilli(0), answers: map[coordinator.WaiterID]any{}}
 	d.apply(s.Loaded(d.now))
 	d.handle(1, &group.ListGroups{})
 	if got := d.out.String(); !strings.Contains(got, "list ok:\n") {
@@ -195,7 +196,8 @@ func FuzzOffsetsTopicReplay(f *testing.F) {
 	}
 	f.Add([]byte{0, 3, 0, 0}, []byte{0, 0}, false)
 	f.Fuzz(func(t *testing.T, key, value []byte, tombstone bool) {
-		s := group.New(group.DefaultConfig(), func() model.UUID { return model.UUID{} })
+		m := &memory{}
+		s := group.New(group.DefaultConfig(), func() model.UUID { return model.UUID{} }, m)
 		seed := coordinator.Record{
 			Key:   (&kmsg.GroupMetadataKey{Version: 2, Group: "g"}).AppendTo(nil),
 			Value: (&kmsg.GroupMetadataValue{Version: 3, ProtocolType: "consumer", Protocol: ptr("range")}).AppendTo(nil),
@@ -213,7 +215,7 @@ func FuzzOffsetsTopicReplay(f *testing.F) {
 			t.Fatalf("Replay: %v", err)
 		}
 		// Whatever was loaded can be served.
-		d := &driver{t: t, config: group.DefaultConfig(), shard: s, now: time.UnixMilli(1 << 40), answers: map[coordinator.WaiterID]any{}}
+		d := &driver{t: t, config: group.DefaultConfig(), shard: s, memory: m, now: time.UnixMilli(1 << 40), answers: map[coordinator.WaiterID]any{}}
 		d.apply(s.Loaded(d.now))
 		d.handle(1, &group.DescribeGroups{Version: 6, GroupIDs: []string{"g"}})
 		d.handle(2, &group.JoinGroup{

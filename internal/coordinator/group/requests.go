@@ -7,7 +7,8 @@ import (
 
 // The requests of this file are bodies of a coordinator.Request; each names its answer. The shard keeps
 // strings and byte slices of a request, so they must not alias a frame. An empty string stands for null
-// wherever the protocol allows null and gives the empty string no meaning of its own.
+// wherever the protocol allows null and gives the empty string no meaning of its own. What the shard has taken
+// out of a JoinGroup or SyncGroup is gone from it afterwards, since these are kept while they wait.
 
 // JoinGroup asks for a place in the next generation; the answer is a *JoinGroupResponse.
 type JoinGroup struct {

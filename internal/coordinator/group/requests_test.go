@@ -60,7 +60,7 @@ func TestJoin_RefusesNamesThatLeaveNoRoomForAnID(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			now := time.Unix(1, 0)
-			s := group.New(group.DefaultConfig(), func() model.UUID { return model.UUID{1} })
+			s := group.New(group.DefaultConfig(), func() model.UUID { return model.UUID{1} }, nil)
 			s.Loaded(now)
 			out := s.Handle(now, coordinator.Request{Waiter: 1, Body: &group.JoinGroup{
 				Version: 9, GroupID: "g", ClientID: tc.clientID, InstanceID: tc.instanceID, SessionTimeoutMs: 30_000, RebalanceTimeoutMs: 30_000,

@@ -41,6 +41,7 @@ type driver struct {
 	now    time.Time
 	log    []coordinator.Record
 	drawn  int
+	memory *memory // of the shard
 	fail   bool
 	out    strings.Builder
 	events bool
@@ -49,18 +50,24 @@ type driver struct {
 }
 
 func newDriver(t *testing.T, config group.Config) *driver {
-	d := &driver{t: t, config: config, now: time.UnixMilli(1_000_000), answers: map[coordinator.WaiterID]any{}}
-	d.shard = d.newShard()
+	d := &driver{t: t, config: config, now: time.UnixMilli(1_000_000), answers: map[coordinator.WaiterID]any{}, memory: &memory{}}
+	d.shard = d.newShard(d.memory)
 	d.apply(d.shard.Loaded(d.now))
 	return d
 }
 
-func (d *driver) newShard() *group.Shard {
+func (d *driver) newShard(m *memory) *group.Shard {
 	return group.New(d.config, func() model.UUID {
 		d.drawn++
 		return model.UUID{14: byte(d.drawn >> 8), 15: byte(d.drawn)}
-	})
+	}, m)
 }
+
+// memory is a coordinator.Memory of one shard.
+type memory struct{ used, limit int }
+
+func (m *memory) Fits(bytes int) bool { return m.limit == 0 || m.used+bytes <= m.limit }
+func (m *memory) Hold(bytes int)      { m.used += bytes }
 
 // apply does with an Output what the runtime does.
 func (d *driver) apply(out coordinator.Output) {
@@ -103,7 +110,7 @@ func (d *driver) apply(out coordinator.Output) {
 		}
 		fmt.Fprintf(&d.out, "writes %s\n", describeRecord(rec))
 	}
-	if err := d.shard.CheckInvariants(); err != nil {
+	if err := d.shard.CheckInvariants(d.memory.used); err != nil {
 		d.t.Error(err)
 	}
 }
@@ -149,13 +156,14 @@ func (d *driver) advance(by time.Duration) {
 func (d *driver) reload() {
 	d.t.Helper()
 	d.apply(d.shard.Unload())
-	d.shard = d.replayed(d.log)
+	d.memory.used = 0
+	d.shard = d.replayed(d.log, d.memory)
 	d.apply(d.shard.Loaded(d.now))
 }
 
-func (d *driver) replayed(log []coordinator.Record) *group.Shard {
+func (d *driver) replayed(log []coordinator.Record, m *memory) *group.Shard {
 	d.t.Helper()
-	s := d.newShard()
+	s := d.newShard(m)
 	for _, rec := range log {
 		if err := s.Replay(rec); err != nil {
 			d.t.Fatalf("replay: %v", err)
@@ -167,12 +175,12 @@ func (d *driver) replayed(log []coordinator.Record) *group.Shard {
 func (d *driver) checkReloads() {
 	d.t.Helper()
 	live := d.shard.Durable()
-	if got := d.replayed(d.log).Durable(); got != live {
+	if got := d.replayed(d.log, &memory{}).Durable(); got != live {
 		d.t.Errorf("live:\n%s\nreloaded:\n%s", live, got)
 	}
 	for _, cut := range []int{len(d.log) / 3, len(d.log) / 2, len(d.log)} {
 		compacted := append(compact(d.log[:cut]), d.log[cut:]...)
-		if got := d.replayed(compacted).Durable(); got != live {
+		if got := d.replayed(compacted, &memory{}).Durable(); got != live {
 			d.t.Errorf("live:\n%s\ncompacted up to record %d:\n%s", live, cut, got)
 		}
 	}
@@ -202,7 +210,10 @@ func (d *driver) run(td *datadriven.TestData) string {
 		d.config.MaxSize = int(a.int("max-size", int64(d.config.MaxSize)))
 		d.config.InitialRebalanceDelay = time.Duration(a.int("initial-delay", d.config.InitialRebalanceDelay.Milliseconds())) * time.Millisecond
 		d.config.OffsetsRetention = time.Duration(a.int("retention", d.config.OffsetsRetention.Milliseconds())) * time.Millisecond
+		d.memory.limit = int(a.int("memory", int64(d.memory.limit)))
 		d.reload()
+	case "memory":
+		fmt.Fprintf(&d.out, "%d bytes\n", d.memory.used)
 	case "events":
 		d.events = a.string("on", "true") == "true"
 	case "join":
@@ -314,6 +325,7 @@ func (a args) join() *group.JoinGroup {
 		if req.ProtocolType == "consumer" {
 			metadata = subscription(strings.Split(topics, "+")...)
 		}
+		metadata = append(metadata, make([]byte, a.int("more", 0))...)
 		req.Protocols = append(req.Protocols, group.Protocol{Name: name, Metadata: metadata})
 	}
 	return req

@@ -16,6 +16,7 @@ type Shard struct {
 	config Config
 	// newUUID draws the random part of a member id.
 	newUUID func() model.UUID
+	memory  coordinator.Memory
 
 	groups map[string]*group
 	timers timers
@@ -33,9 +34,13 @@ type Shard struct {
 var _ coordinator.Shard = (*Shard)(nil)
 
 // New returns an empty shard. newUUID is called for each member id that is given out; ids must not
-// repeat over the life of a cluster.
-func New(config Config, newUUID func() model.UUID) *Shard {
-	s := &Shard{config: config, newUUID: newUUID, groups: map[string]*group{}}
+// repeat over the life of a cluster. Groups and their members, but not committed offsets, are held in memory;
+// nil sets no bound.
+func New(config Config, newUUID func() model.UUID, memory coordinator.Memory) *Shard {
+	if memory == nil {
+		memory = unlimited{}
+	}
+	s := &Shard{config: config, newUUID: newUUID, memory: memory, groups: map[string]*group{}}
 	s.expiry.kind = expiryTimer
 	return s
 }
@@ -96,7 +101,7 @@ func (s *Shard) replayGroup(value []byte) error {
 	}
 	if value == nil {
 		if g := s.groups[id]; g != nil {
-			g.saved = nil
+			g.save(nil)
 			s.dropDeleted(g)
 		}
 		return nil
@@ -109,7 +114,7 @@ func (s *Shard) replayGroup(value []byte) error {
 	if g == nil {
 		g = s.create(id, saved.stateMs)
 	}
-	g.saved = saved
+	g.save(saved)
 	return nil
 }
 
@@ -122,21 +127,26 @@ func (s *Shard) dropDeleted(g *group) {
 	for _, tm := range g.pending {
 		s.timers.stop(tm)
 	}
-	delete(s.groups, g.id)
+	s.forget(g)
 }
 
 // dropUnusedWhileLoading forgets a simple group with its last offset. While the shard serves, such a
 // group stays until offsets are looked through, as in Kafka.
 func (s *Shard) dropUnusedWhileLoading(g *group) {
 	if !s.loaded && g.isUnused() {
-		delete(s.groups, g.id)
+		s.forget(g)
 	}
 }
 
 func (s *Shard) create(id string, nowMs int64) *group {
-	g := newGroup(id, nowMs)
+	g := newGroup(id, nowMs, s.memory)
 	s.groups[id] = g
 	return g
+}
+
+func (s *Shard) forget(g *group) {
+	delete(s.groups, g.id)
+	g.hold(-g.held)
 }
 
 // Loaded implements coordinator.Shard. Every session starts anew: while nobody coordinated the group,
@@ -163,8 +173,10 @@ func (s *Shard) Handle(now time.Time, req coordinator.Request) coordinator.Outpu
 	switch body := req.Body.(type) {
 	case *JoinGroup:
 		s.join(req.Waiter, body)
+		body.Protocols, body.Reason = nil, ""
 	case *SyncGroup:
 		s.sync(req.Waiter, body)
+		body.Assignments = nil
 	case *Heartbeat:
 		s.reply(req.Waiter, &HeartbeatResponse{Err: s.heartbeat(body)})
 	case *LeaveGroup:

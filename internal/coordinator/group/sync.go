@@ -68,12 +68,18 @@ func (s *Shard) assign(g *group, assignments []Assignment) {
 		given[a.MemberID] = a.Assignment
 	}
 	for _, m := range g.members {
-		m.assignment = orEmpty(given[m.id])
+		g.give(m, orEmpty(given[m.id]))
 	}
 	rec, err := s.codec.groupRecord(g, s.nowMs)
 	if err != nil {
 		s.refuseSyncs(g, kafkaerr.UnknownServerError)
 		s.prepareRebalance(g, "the assignment cannot be encoded")
+		return
+	}
+	if growth := len(rec.Value) + len(g.members)*memberOverhead - g.saved.size(); growth > 0 && !s.memory.Fits(growth) {
+		s.noRoom(g.id, growth)
+		s.refuseSyncs(g, kafkaerr.GroupMaxSizeReached)
+		s.prepareRebalance(g, "there is no room for the assignment")
 		return
 	}
 	s.record(rec)
@@ -104,7 +110,7 @@ func (g *group) synced(m *member) *SyncGroupResponse {
 // refuseSyncs takes the assignments of the generation back and answers who waits for one.
 func (s *Shard) refuseSyncs(g *group, code kafkaerr.Code) {
 	for _, m := range slices.Clone(g.members) {
-		m.assignment = nil
+		g.give(m, nil)
 		if m.sync != 0 {
 			s.answerSync(m, &SyncGroupResponse{Err: code}, false)
 			s.armSession(m)

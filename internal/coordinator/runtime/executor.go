@@ -79,6 +79,7 @@ type executor struct {
 	// Of the turn.
 	state      state
 	shard      coordinator.Shard
+	memory     account // of shard, or of the one that is loaded
 	now        time.Time
 	batch      []event // of the mailbox, not handled yet
 	lastWaiter coordinator.WaiterID
@@ -105,6 +106,7 @@ func newExecutor(r *Runtime, kind *Kind, tp model.TopicPartition, leaderEpoch in
 		runtime: r, kind: kind, tp: tp, leaderEpoch: leaderEpoch, log: log,
 		logger:  r.deps.Logger.With("topic", tp.Topic, "partition", tp.Partition, "leaderEpoch", leaderEpoch),
 		gone:    make(chan struct{}),
+		memory:  account{of: &r.memory},
 		waiting: map[coordinator.WaiterID]*Call{},
 	}
 }
@@ -438,6 +440,7 @@ func (x *executor) discard(err error) {
 	x.tickAt = time.Time{}
 	x.runtime.deps.Deadlines.Cancel(x.load.retry)
 	x.load = load{}
+	x.memory.close()
 }
 
 // breakDown takes the partition offline until it is elected again: the shard's state cannot be trusted.

@@ -358,7 +358,7 @@ func start(t *testing.T, config runtime.Config) *world {
 	return w
 }
 
-func (w *world) newShard(int32) coordinator.Shard {
+func (w *world) newShard(_ int32, memory coordinator.Memory) coordinator.Shard {
 	return &kvShard{
 		values: map[string]string{}, alarms: map[coordinator.WaiterID]time.Time{},
 		undone: &w.undone, unloads: &w.unloads,

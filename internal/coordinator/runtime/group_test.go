@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -25,7 +27,7 @@ type groups struct {
 	tp model.TopicPartition
 }
 
-func runGroups(t testing.TB, log runtime.Log) (g *groups, stop func()) {
+func runGroups(t testing.TB, config runtime.Config, registry *prometheus.Registry, log runtime.Log) (g *groups, stop func()) {
 	deadlines := deadline.New()
 	var (
 		mu    sync.Mutex
@@ -37,15 +39,17 @@ func runGroups(t testing.TB, log runtime.Log) (g *groups, stop func()) {
 		drawn++
 		return model.UUID{14: byte(drawn >> 8), 15: byte(drawn)}
 	}
-	r, err := runtime.New(runtime.DefaultConfig(2), runtime.Deps{
+	r, err := runtime.New(config, runtime.Deps{
 		Logger:     slog.New(slog.DiscardHandler),
-		Registerer: prometheus.NewRegistry(),
+		Registerer: registry,
 		Wall:       time.Now,
 		Deadlines:  deadlines,
 	}, runtime.Kind{
 		Topic: model.GroupMetadataTopic,
-		New:   func(int32) coordinator.Shard { return group.New(group.DefaultConfig(), newUUID) },
-		Fail:  group.Fail,
+		New: func(_ int32, memory coordinator.Memory) coordinator.Shard {
+			return group.New(group.DefaultConfig(), newUUID, memory)
+		},
+		Fail: group.Fail,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -75,9 +79,9 @@ func consume(g *groups, n int) (generation int32, err error) {
 	join := &group.JoinGroup{
 		Version: 9, GroupID: "storm", ClientID: fmt.Sprintf("c%d", n), ClientHost: "/127.0.0.1",
 		SessionTimeoutMs: 45_000, RebalanceTimeoutMs: 300_000, ProtocolType: "consumer",
-		Protocols: []group.Protocol{{Name: "range", Metadata: []byte{0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff}}},
 	}
 	for {
+		join.Protocols = []group.Protocol{{Name: "range", Metadata: []byte{0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff}}}
 		joined := ask[*group.JoinGroupResponse](g, join)
 		switch joined.Err {
 		case kafkaerr.None:
@@ -129,7 +133,7 @@ func consume(g *groups, n int) (generation int32, err error) {
 func TestGroups_JoinStorm(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := &fakeLog{epoch: 1, maxBytes: 1 << 20}
-		g, stop := runGroups(t, log)
+		g, stop := runGroups(t, runtime.DefaultConfig(2), prometheus.NewRegistry(), log)
 		defer stop()
 		const members = 50
 		generations := make([]int32, members)
@@ -169,6 +173,70 @@ func TestGroups_JoinStorm(t *testing.T) {
 	})
 }
 
+// Members that come with a mebibyte each and never complete are refused once the memory of groups is full, over all
+// shards. A shard that is given up, or loaded again, holds nothing any more.
+func TestGroups_MemoryIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const limit = 16 << 20
+		config, registry := runtime.DefaultConfig(2), prometheus.NewRegistry()
+		config.MaxMemory = limit
+		log, other := &fakeLog{epoch: 1, maxBytes: 1 << 20}, &fakeLog{epoch: 1, maxBytes: 1 << 20}
+		g, stop := runGroups(t, config, registry, log)
+		defer stop()
+		second := model.TopicPartition{Topic: g.tp.Topic, Partition: 1}
+		g.Elect(second, 1, other)
+		synctest.Wait()
+
+		var refused atomic.Int32
+		flood := func() (parked int32) {
+			refused.Store(0)
+			for n := range 100 {
+				g.Submit([]model.TopicPartition{g.tp, second}[n%2], &group.JoinGroup{
+					Version: 3, GroupID: fmt.Sprintf("g%d", n%10), SessionTimeoutMs: 45_000, RebalanceTimeoutMs: math.MaxInt32, ProtocolType: "x",
+					Protocols: []group.Protocol{{Name: "p", Metadata: make([]byte, 1<<20)}},
+				}, func(response any) {
+					if response.(*group.JoinGroupResponse).Err == kafkaerr.GroupMaxSizeReached {
+						refused.Add(1)
+					}
+				})
+			}
+			synctest.Wait()
+			return 100 - refused.Load()
+		}
+		if parked := flood(); parked < 10 || parked > 16 {
+			t.Errorf("%d members with a mebibyte each are in, of the 16 there is room for", parked)
+		}
+		if used := gauge(t, registry, "walser_coordinator_memory_bytes"); used < limit/2 || used > limit {
+			t.Errorf("%d bytes are held, want at most %d", used, limit)
+		}
+		g.Resign(second, 1)
+		log.set(func() { log.epoch = 2 })
+		g.Submit(g.tp, &group.OffsetCommit{Version: 8, GroupID: "simple", Generation: -1, RetentionMs: -1, Topics: []group.OffsetCommitTopic{
+			{Name: "t", Partitions: []group.OffsetCommitPartition{{}}},
+		}}, func(any) {})
+		synctest.Wait()
+		if used := gauge(t, registry, "walser_coordinator_memory_bytes"); used != 0 {
+			t.Errorf("%d bytes are held by shards that are gone", used)
+		}
+	})
+}
+
+// gauge returns the value of a metric without labels.
+func gauge(t *testing.T, registry *prometheus.Registry, name string) int64 {
+	t.Helper()
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		if family.GetName() == name {
+			return int64(family.GetMetric()[0].GetGauge().GetValue())
+		}
+	}
+	t.Fatalf("no metric %s", name)
+	return 0
+}
+
 // discardLog takes everything and commits it at once.
 type discardLog struct{ end int64 }
 
@@ -187,7 +255,7 @@ func (l *discardLog) Read(offset int64, _ func(coordinator.Record) error) (int64
 // One commit of ten partitions, from request to answer: what a coordinator does most. Parallel clients
 // share turns.
 func BenchmarkOffsetCommit(b *testing.B) {
-	g, stop := runGroups(b, &discardLog{})
+	g, stop := runGroups(b, runtime.DefaultConfig(2), prometheus.NewRegistry(), &discardLog{})
 	defer stop()
 	req := &group.OffsetCommit{Version: 9, GroupID: "g", Generation: -1, RetentionMs: -1, Topics: []group.OffsetCommitTopic{{Name: "topic"}}}
 	for p := range int32(10) {
@@ -213,7 +281,7 @@ func BenchmarkHeartbeat(b *testing.B) {
 	s := group.New(group.DefaultConfig(), func() model.UUID {
 		drawn++
 		return model.UUID{14: byte(drawn >> 8), 15: byte(drawn)}
-	})
+	}, nil)
 	now := time.Unix(1_000_000, 0)
 	s.Loaded(now)
 	var ids []string

@@ -27,7 +27,7 @@ func (x *executor) startLoad() {
 	x.state = isLoading
 	start, end := x.log.Bounds()
 	x.load = load{
-		shard: x.kind.New(x.tp.Partition), next: start, end: end,
+		shard: x.kind.New(x.tp.Partition, &x.memory), next: start, end: end,
 		started: time.Now(), backoff: x.load.backoff,
 	}
 	x.post(event{kind: loading})
@@ -98,6 +98,7 @@ func (x *executor) loadFailed(err error) {
 	x.runtime.metrics.loadFailures.Inc()
 	x.state = isBroken
 	x.load = load{backoff: min(2*wait, maxBackoffs*first)}
+	x.memory.close()
 	x.retryLoad(wait)
 }
 

@@ -15,7 +15,7 @@ type metrics struct {
 	events                           *prometheus.CounterVec
 }
 
-func newMetrics(reg prometheus.Registerer) *metrics {
+func newMetrics(reg prometheus.Registerer, memory *memory) *metrics {
 	counter := func(name, help string) prometheus.Counter {
 		c := prometheus.NewCounter(prometheus.CounterOpts{Namespace: "walser", Subsystem: "coordinator", Name: name, Help: help})
 		reg.MustRegister(c)
@@ -38,7 +38,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Help: "What happened to the state of coordinators.",
 		}, []string{"event"}),
 	}
-	reg.MustRegister(m.loadSeconds, m.events)
+	reg.MustRegister(m.loadSeconds, m.events, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Namespace: "walser", Subsystem: "coordinator", Name: "memory_bytes",
+		Help: "What groups and their members hold in memory, committed offsets aside.",
+	}, func() float64 { return float64(memory.used.Load()) }))
 	return m
 }
 

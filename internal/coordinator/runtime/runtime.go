@@ -22,8 +22,8 @@ import (
 // Kind is one internal topic whose partitions are shards.
 type Kind struct {
 	Topic string
-	// New returns the empty shard of one partition.
-	New func(partition int32) coordinator.Shard
+	// New returns the empty shard of one partition, which counts in memory what it holds.
+	New func(partition int32, memory coordinator.Memory) coordinator.Shard
 	// Fail returns the answer to a request that the shard could not serve.
 	Fail func(body any, code kafkaerr.Code) any
 }
@@ -33,6 +33,7 @@ type Config struct {
 	Workers       int           // goroutines that serve shards; 0 is an error, not a default
 	CommitTimeout time.Duration // offsets.commit.timeout.ms: how long an answer may wait for its commit
 	ReloadBackoff time.Duration // between attempts to load a partition that cannot be read, doubling up to 30 times it
+	MaxMemory     int64         // group.coordinator.memory.max.bytes: what all shards may hold together; 0: no bound
 }
 
 // DefaultConfig returns Kafka's defaults, and a worker for each of procs processors.
@@ -52,6 +53,9 @@ func (c Config) Validate() error {
 	if c.ReloadBackoff < time.Millisecond {
 		errs = append(errs, fmt.Errorf("coordinator reload backoff = %v, want at least 1ms", c.ReloadBackoff))
 	}
+	if c.MaxMemory < 0 {
+		errs = append(errs, fmt.Errorf("group.coordinator.memory.max.bytes = %d, want at least 0", c.MaxMemory))
+	}
 	return errors.Join(errs...)
 }
 
@@ -70,6 +74,7 @@ type Runtime struct {
 	deps    Deps
 	kinds   map[string]*Kind
 	metrics *metrics
+	memory  memory
 	work    chan struct{} // a token for each worker that may have something to do
 	stop    chan struct{}
 
@@ -88,13 +93,14 @@ func New(config Config, deps Deps, kinds ...Kind) (*Runtime, error) {
 		return nil, err
 	}
 	r := &Runtime{
-		config:  config,
-		deps:    deps,
-		kinds:   map[string]*Kind{},
-		metrics: newMetrics(deps.Registerer),
-		work:    make(chan struct{}, config.Workers),
-		stop:    make(chan struct{}),
+		config: config,
+		deps:   deps,
+		kinds:  map[string]*Kind{},
+		work:   make(chan struct{}, config.Workers),
+		stop:   make(chan struct{}),
 	}
+	r.memory.limit = config.MaxMemory
+	r.metrics = newMetrics(deps.Registerer, &r.memory)
 	for _, kind := range kinds {
 		if r.kinds[kind.Topic] != nil {
 			return nil, fmt.Errorf("two kinds of shards for topic %s", kind.Topic)

@@ -102,8 +102,8 @@ func (c *cluster) start() {
 		Logger: quiet, Registerer: prometheus.NewRegistry(), Wall: time.Now, Deadlines: deadlines,
 	}, runtime.Kind{
 		Topic: model.GroupMetadataTopic,
-		New: func(int32) coordinator.Shard {
-			return group.New(group.DefaultConfig(), func() model.UUID { return newUUID(c.t) })
+		New: func(_ int32, memory coordinator.Memory) coordinator.Shard {
+			return group.New(group.DefaultConfig(), func() model.UUID { return newUUID(c.t) }, memory)
 		},
 		Fail: group.Fail,
 	})
