@@ -55,10 +55,12 @@ type AppendEntry struct {
 
 // AppendResult is the answer for one partition.
 type AppendResult struct {
-	Err            error // nil, or an error that carries a kafkaerr.Code
-	BaseOffset     int64 // -1 with an error
+	Err error // nil, or an error that carries a kafkaerr.Code
+	// What follows is -1 for a batch that was refused, but see refused. One that was appended and then waited
+	// in vain keeps it, as in Kafka: the batch is where it says.
+	BaseOffset     int64
 	LogAppendTime  int64 // -1 unless the topic stamps LogAppendTime
-	LogStartOffset int64 // -1 with most errors, see refused
+	LogStartOffset int64
 	RecordErrors   []record.RecordError
 }
 
@@ -107,7 +109,7 @@ func (m *Manager) CancelAppend(a *Append, err error) {
 	for i := range a.Entries {
 		e := &a.Entries[i]
 		if e.Replica != nil && e.Replica.removeAppend(e) {
-			e.Result = failed(err)
+			e.Result.Err = err
 			a.finishOne()
 		}
 	}
@@ -180,7 +182,7 @@ func (r *Replica) afterAppend(e *AppendEntry, end int64, acks int16) (waits bool
 	}
 	if waits && r.mu.machine.Role() != partition.Leader {
 		// Leadership went between the append and here: whether the batch survives is not known.
-		e.Result, waits = failed(r.serving.Load().refusal()), false
+		e.Result.Err, waits = r.serving.Load().refusal(), false
 	}
 	if waits {
 		r.mu.appends.push(e)

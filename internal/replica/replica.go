@@ -111,7 +111,7 @@ func (c *chores) run(r *Replica) {
 	}
 	for e := c.released.head; e != nil; {
 		next := e.next
-		e.Result = failed(r.serving.Load().refusal())
+		e.Result.Err = r.serving.Load().refusal()
 		e.owner.finishOne()
 		e = next
 	}

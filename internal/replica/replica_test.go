@@ -432,6 +432,33 @@ func TestFetch_Diverging(t *testing.T) {
 	}
 }
 
+// A batch that was appended and waits in vain is answered with where it lies, as in Kafka.
+func TestAppend_WaitsInVain(t *testing.T) {
+	stall := make(chan struct{})
+	var stalled atomic.Bool
+	b := openBroker(t, vfs.NewFaulty(vfs.NewMem(1), func(op vfs.Op) error {
+		if op.Kind == vfs.OpSync && stalled.Load() {
+			<-stall
+		}
+		return nil
+	}), partition.CachingOff)
+	b.run()
+	t.Cleanup(func() { close(stall) }) // before the broker stops, which waits for its disk
+	r := b.createTopic(0)
+	if first := b.produce(r, replica.AcksAll, batch(t, "a")); first.Err != nil {
+		t.Fatal(first.Err)
+	}
+	stalled.Store(true)
+	if got := <-b.produceLater(r, replica.AcksAll, time.Millisecond, batch(t, "b")); !errors.Is(got.Err, kafkaerr.RequestTimedOut) || got.BaseOffset != 1 || got.LogStartOffset != 0 {
+		t.Errorf("a batch that is not flushed in time got %+v", got)
+	}
+	waiting := b.produceLater(r, replica.AcksAll, time.Minute, batch(t, "c"))
+	b.apply(&metadata.RemoveTopicRecord{ID: topicID})
+	if got := <-waiting; !errors.Is(got.Err, kafkaerr.NotLeaderOrFollower) || got.BaseOffset != 2 || got.LogStartOffset != 0 {
+		t.Errorf("a batch whose topic is deleted meanwhile got %+v", got)
+	}
+}
+
 func TestLeadershipLost_AnswersWhoWaits(t *testing.T) {
 	b := newBroker(t, vfs.NewMem(1), partition.CachingAuto)
 	r := b.createTopic(0)
