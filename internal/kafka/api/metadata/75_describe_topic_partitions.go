@@ -45,15 +45,15 @@ func (h *describeTopicPartitions) handle(r *server.Request) server.Outcome {
 		}
 		first := int32(0)
 		if req.Cursor != nil && req.Cursor.TopicName == name {
-			first = req.Cursor.PartitionIndex
+			first = min(req.Cursor.PartitionIndex, int32(len(topic.Partitions)))
 		}
 		if left == 0 {
 			resp.NextCursor = &wire.DescribeTopicPartitionsResponseCursor{TopicName: name, PartitionIndex: first}
 			break
 		}
-		end := min(int32(len(topic.Partitions)), first+left)
+		end := first + min(left, int32(len(topic.Partitions))-first)
 		v.describe(resp, topic, first, end)
-		left -= max(end-first, 0)
+		left -= end - first
 		if end < int32(len(topic.Partitions)) {
 			resp.NextCursor = &wire.DescribeTopicPartitionsResponseCursor{TopicName: name, PartitionIndex: end}
 			break

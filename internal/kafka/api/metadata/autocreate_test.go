@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"testing"
 	"testing/synctest"
@@ -29,10 +30,19 @@ func TestMetadata_CreatesTopicsTogetherAndBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		created := make(chan []string)
 		proceed := make(chan struct{})
-		ask := serve(t, func(_ context.Context, names []string) {
+		send := serve(t, metadata.Empty(), func(_ context.Context, names []string) {
 			created <- names
 			<-proceed
 		})
+		ask := func(names ...string) {
+			req := &wire.MetadataRequest{}
+			req.Reset()
+			for _, name := range names {
+				wire.Add(&req.Topics).Name = []byte(name)
+			}
+			req.AllowAutoTopicCreation = true
+			send(9, req)
+		}
 		names := make([]string, 12_000)
 		for i := range names {
 			names[i] = fmt.Sprint("t", i)
@@ -66,13 +76,15 @@ func TestMetadata_CreatesTopicsTogetherAndBounded(t *testing.T) {
 	})
 }
 
-// serve serves the APIs of this package over a cluster without topics. ask sends a Metadata that may create
-// topics and returns once it is answered.
-func serve(t *testing.T, create func(context.Context, []string)) (ask func(names ...string)) {
+// serve serves the APIs of this package over a cluster. send sends a request in a version and returns its answer,
+// without the size.
+func serve(t *testing.T, img *metadata.Image, create func(context.Context, []string)) (send func(version int16, req wire.Request) []byte) {
 	t.Helper()
 	s, err := server.New(apimetadata.APIs(apimetadata.Deps{
-		Image: metadata.Empty, Recovering: func(model.TopicID, int32) bool { return false }, CreateTopics: create,
-		Settings: func() apimetadata.Settings { return apimetadata.Settings{AutoCreateTopics: true} },
+		Image: func() *metadata.Image { return img }, Recovering: func(model.TopicID, int32) bool { return false }, CreateTopics: create,
+		Settings: func() apimetadata.Settings {
+			return apimetadata.Settings{AutoCreateTopics: true, PartitionSizeLimit: math.MaxInt32}
+		},
 	}), server.Config{}, server.Deps{
 		Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry(), Wall: time.Now,
 		Features:  func() server.Features { return server.Features{Epoch: -1} },
@@ -98,16 +110,10 @@ func serve(t *testing.T, create func(context.Context, []string)) (ask func(names
 		cancel()
 		<-ran
 	})
-	return func(names ...string) {
+	return func(version int16, req wire.Request) []byte {
 		t.Helper()
-		req := &wire.MetadataRequest{}
-		req.Reset()
-		for _, name := range names {
-			wire.Add(&req.Topics).Name = []byte(name)
-		}
-		req.AllowAutoTopicCreation = true
 		var w wire.Writer
-		wire.EncodeRequest(&w, &wire.RequestHeader{Version: 9}, req)
+		wire.EncodeRequest(&w, &wire.RequestHeader{Version: version}, req)
 		if w.Err() != nil {
 			t.Fatal(w.Err())
 		}
@@ -118,8 +124,10 @@ func serve(t *testing.T, create func(context.Context, []string)) (ask func(names
 		if _, err := io.ReadFull(ours, size[:]); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := io.CopyN(io.Discard, ours, int64(binary.BigEndian.Uint32(size[:]))); err != nil {
+		answer := make([]byte, binary.BigEndian.Uint32(size[:]))
+		if _, err := io.ReadFull(ours, answer); err != nil {
 			t.Fatal(err)
 		}
+		return answer
 	}
 }
