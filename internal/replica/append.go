@@ -115,6 +115,22 @@ func (m *Manager) CancelAppend(a *Append, err error) {
 	}
 }
 
+// Hold has a wait for one Release more before it is done, unless it is done already. The caller makes sure that a
+// does not serve another request by now.
+func (a *Append) Hold() bool {
+	for {
+		switch n := a.pending.Load(); {
+		case n == 0:
+			return false
+		case a.pending.CompareAndSwap(n, n+1):
+			return true
+		}
+	}
+}
+
+// Release ends a Hold. It may call Done.
+func (a *Append) Release() { a.finishOne() }
+
 // finishOne counts one entry (or Manager.Append itself) as done; the last one calls Done.
 func (a *Append) finishOne() {
 	if a.pending.Add(-1) > 0 {

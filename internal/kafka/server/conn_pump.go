@@ -106,7 +106,9 @@ func (c *Conn) nextStep() (step, *Request) {
 
 // mayBeCutLocked says whether a server that stops need not wait for r, the oldest request in flight: there
 // is none, or it waits for something that may never come (records, other members) and can be asked again.
-func (r *Request) mayBeCutLocked() bool { return r == nil || r.onCancel != nil && !r.handling }
+func (r *Request) mayBeCutLocked() bool {
+	return r == nil || r.onCancel != nil && !r.awaited && !r.handling
+}
 
 // mayStartLocked says whether r, the oldest request that has not been started, may start now.
 func (c *Conn) mayStartLocked(r *Request) bool {

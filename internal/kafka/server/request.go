@@ -53,6 +53,7 @@ type Request struct {
 	handling bool // Handle has not returned
 	answered bool
 	onCancel func()
+	awaited  bool // a server that drains waits for it, though it has an onCancel
 }
 
 // verdict says how a request ends.
@@ -145,12 +146,18 @@ func (r *Request) CloseConnection(cause error) {
 // A handler may call it until it returns, even where the request is answered by then: that does nothing.
 // So it first parks what waits, and then says how to cancel that; the other way round, a connection that
 // goes in between cancels what is not there yet.
-func (r *Request) OnCancel(fn func()) {
+func (r *Request) OnCancel(fn func()) { r.cancelBy(fn, false) }
+
+// OnHangUp is OnCancel for a request that does not wait for something that may never come: a server that drains
+// has it answered.
+func (r *Request) OnHangUp(fn func()) { r.cancelBy(fn, true) }
+
+func (r *Request) cancelBy(fn func(), awaited bool) {
 	c := r.Conn
 	c.mu.Lock()
 	dead, answered := c.mu.dead, r.answered
 	if !dead && !answered {
-		r.onCancel = fn
+		r.onCancel, r.awaited = fn, awaited
 	}
 	c.mu.Unlock()
 	if dead && !answered {

@@ -5,7 +5,7 @@ package produce
 // Behaviour: batches are validated and appended in the order of the request. acks=0 answers nothing, and
 // closes the connection where a batch failed; acks=1 answers after the append (after the flush, where
 // write.caching makes the node wait for one); acks=-1 when the high watermark has passed. A request whose
-// wait times out is answered with REQUEST_TIMED_OUT, its batches stay. A retried batch is answered with
+// wait times out is answered with REQUEST_TIMED_OUT, its batches stay, as do those of a producer that hangs up. A retried batch is answered with
 // the offsets of the first time.
 //
 // Versions: v3 headers and transactional ids; v5 log start offset; v7 zstd (KIP-110: before it zstd gets
@@ -28,6 +28,7 @@ import (
 	"github.com/walser-io/walser/internal/record"
 	"github.com/walser-io/walser/internal/replica"
 	"github.com/walser-io/walser/internal/wire"
+	"github.com/walser-io/walser/internal/xsync"
 )
 
 // adminClientID may produce to internal topics: Kafka's own tools use it to.
@@ -64,6 +65,11 @@ type call struct {
 	done    func()
 	// turns counts the handler and the append; whoever is last answers.
 	turns atomic.Int32
+
+	use struct {
+		xsync.Mutex
+		count uint64 // requests served: tells a late cancel that it is late
+	}
 }
 
 // topicEntries says which entries of the append belong to a topic of the request.
@@ -81,10 +87,31 @@ func (p *produce) handle(r *server.Request) server.Outcome {
 	if c.turns.Load() == 2 {
 		// It waits: what the answer needs was copied, the frame can go.
 		r.ReleaseFrame()
+		r.OnHangUp(c.canceller())
 	}
 	c.turn()
 	return server.Parked
 }
+
+// canceller returns the function that ends the wait of this request. It may be called late, when the call serves
+// another one already: then it does nothing.
+func (c *call) canceller() func() {
+	c.use.Lock()
+	use := c.use.count
+	c.use.Unlock()
+	return func() {
+		c.use.Lock()
+		held := c.use.count == use && c.append.Hold()
+		c.use.Unlock()
+		if held {
+			c.produce.deps.Replicas.CancelAppend(&c.append, errHungUp)
+			c.append.Release()
+		}
+	}
+}
+
+// errHungUp is what is left of a request that nobody waits for any more.
+var errHungUp = kafkaerr.RequestTimedOut
 
 // newCall returns a call from the pool for a request.
 func (p *produce) newCall(r *server.Request) *call {
@@ -309,6 +336,9 @@ const maxPooledEntries = 4096
 
 func (c *call) recycle() {
 	c.request = nil
+	c.use.Lock()
+	c.use.count++
+	c.use.Unlock()
 	if !c.append.Reusable() || cap(c.append.Entries) > maxPooledEntries {
 		return
 	}

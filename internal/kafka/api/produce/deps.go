@@ -22,6 +22,7 @@ type Replicas interface {
 	Replica(topic []byte, partition int32) (*replica.Replica, error)
 	ReplicaByID(id model.TopicID, partition int32) (*replica.Replica, error)
 	Append(a *replica.Append)
+	CancelAppend(a *replica.Append, err error)
 }
 
 // Endpoints says where clients of a listener reach a broker, for the leader hints of KIP-951.

@@ -34,6 +34,9 @@ func (p *produce) stream(r *server.Request, body *server.Body) server.Outcome {
 	if err := s.take(); err != nil {
 		s.refused = true
 		r.CloseConnection(err)
+		s.canceller()()
+	} else if s.turns.Load() > 1 {
+		r.OnHangUp(s.canceller())
 	}
 	s.turn()
 	return server.Parked
@@ -48,6 +51,16 @@ func (s *streamed) turn() {
 		s.append.Entries = append(s.append.Entries, a.Entries[0])
 	}
 	s.answer()
+}
+
+// canceller returns the function that ends the wait of this request. Its appends serve no other.
+func (s *streamed) canceller() func() {
+	appends, replicas := s.appends, s.produce.deps.Replicas
+	return func() {
+		for _, a := range appends {
+			replicas.CancelAppend(a, errHungUp)
+		}
+	}
 }
 
 // take takes the whole body. An error is that of the connection, or of a request that is none.

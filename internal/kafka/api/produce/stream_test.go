@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -33,7 +34,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // broker is the Produce handler over a topic of two partitions in memory.
 type broker struct {
 	t        rapid.TB
-	replicas *replica.Manager
+	replicas *waitCounter
 	conn     net.Conn
 	stop     func()
 }
@@ -45,8 +46,13 @@ const maxMessageBytes = 2000
 // startBroker runs a broker, until stop, that streams requests above a size.
 func startBroker(t rapid.TB, streamAbove int) *broker {
 	t.Helper()
+	return startBrokerOn(t, vfs.NewMem(1), streamAbove)
+}
+
+func startBrokerOn(t rapid.TB, fs vfs.FS, streamAbove int) *broker {
+	t.Helper()
 	logger, wall := slog.New(slog.DiscardHandler), func() time.Time { return time.UnixMilli(1_000_000) }
-	logs, err := storage.Open(storage.Deps{FS: vfs.NewMem(1), Logger: logger, Registerer: prometheus.NewRegistry(), Wall: wall},
+	logs, err := storage.Open(storage.Deps{FS: fs, Logger: logger, Registerer: prometheus.NewRegistry(), Wall: wall},
 		storage.ManagerConfig{NodeID: 1, ClusterID: "c", Dirs: []string{"/data"}})
 	if err != nil {
 		t.Fatal(err)
@@ -54,7 +60,8 @@ func startBroker(t rapid.TB, streamAbove int) *broker {
 	deadlines := deadline.New()
 	config := &replica.TopicConfig{Log: storage.DefaultLogConfig(), MinISR: 1}
 	config.Log.MaxMessageBytes = maxMessageBytes
-	replicas := replica.New(replica.Deps{
+	replicas := &waitCounter{}
+	replicas.Manager = replica.New(replica.Deps{
 		Logger: logger, Registerer: prometheus.NewRegistry(), Wall: wall, Logs: logs, Deadlines: deadlines,
 		TopicConfig: func(*metadata.Image, string) *replica.TopicConfig { return config },
 	}, replica.Config{Self: 1, RecoveryWorkers: 1})
@@ -94,6 +101,23 @@ func startBroker(t rapid.TB, streamAbove int) *broker {
 		cancel()
 		running.Wait()
 	}}
+}
+
+// waitCounter is a replica manager that counts the appends that are not done.
+type waitCounter struct {
+	*replica.Manager
+	waiting atomic.Int32
+}
+
+func (m *waitCounter) Append(a *replica.Append) {
+	done := a.Done
+	a.Done = func(a *replica.Append) {
+		m.waiting.Add(-1)
+		a.Done = done
+		done(a)
+	}
+	m.waiting.Add(1)
+	m.Manager.Append(a)
 }
 
 type nowhere struct{}
