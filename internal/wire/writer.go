@@ -58,6 +58,9 @@ func (w *Writer) Err() error { return w.err }
 // Size returns how many bytes were written, those of all pieces included.
 func (w *Writer) Size() int { return len(w.buf) + w.cutSize }
 
+// Buffered returns how many bytes of memory the encoding takes: all but its cuts.
+func (w *Writer) Buffered() int { return len(w.buf) }
+
 // Bytes returns the whole encoding, valid until the next call of Reset or a method that writes. It
 // copies where record data was cut out, and returns nil where a Region was written.
 func (w *Writer) Bytes() []byte {

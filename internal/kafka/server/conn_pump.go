@@ -253,8 +253,17 @@ const servingFactor = 4
 // pay charges the budget for the fields of the request that is being decoded, waiting for it as for a buffer. A
 // frame that would take more than there is gets nothing.
 func (c *Conn) pay(bytes int) bool {
-	b := c.srv.budget
 	n := servingFactor * int64(bytes)
+	if !c.charge(n) {
+		return false
+	}
+	c.decoding.charged.Add(n)
+	return true
+}
+
+// charge charges the budget, waiting for it.
+func (c *Conn) charge(n int64) bool {
+	b := c.srv.budget
 	if n > b.total-b.reserve {
 		return false
 	}
@@ -266,7 +275,6 @@ func (c *Conn) pay(bytes int) bool {
 			return false
 		}
 	}
-	c.decoding.charged.Add(n)
 	return true
 }
 
@@ -307,7 +315,28 @@ func (c *Conn) tryEncode(r *Request) (err error) {
 			"client", r.clientID, "peer", c.remote, "err", err)
 		return fmt.Errorf("encode reply to %v v%d: %w", r.Header.Key, r.Header.Version, err)
 	}
+	if err := c.payForAnswers(r); err != nil {
+		return err
+	}
 	r.releaseFrame()
+	if c.out.w.Buffered() > poolableFrame {
+		r.own, r.reply = nil, nil // a large answer is held once while it is sent
+	}
+	return nil
+}
+
+// payForAnswers has the budget hold what the answers of the outbox take until they are sent, however slowly the
+// peer reads, with what r was charged already.
+func (c *Conn) payForAnswers(r *Request) error {
+	c.out.charged += r.charged.Swap(0)
+	n := int64(c.out.w.Buffered()-freeAnswer) - c.out.charged
+	if n <= 0 {
+		return nil
+	}
+	if !c.charge(n) {
+		return fmt.Errorf("answer to %v v%d: %w", r.Header.Key, r.Header.Version, errBudget)
+	}
+	c.out.charged += n
 	return nil
 }
 

@@ -148,3 +148,35 @@ func TestRequest_Reserve(t *testing.T) {
 		t.Errorf("%v connections were closed for memory, want 1", got)
 	}
 }
+
+// Answers are charged while their peers do not read them: for one too many there is no room until others are read.
+func TestConn_AnswersAreCharged(t *testing.T) {
+	const answerBytes = 100 * 30_000
+	name := make([]byte, 30_000)
+	n := start(t, []server.API{api(wire.KeyFetch, func(r *server.Request) server.Outcome {
+		resp := r.Response().(*wire.FetchResponse)
+		for range 100 {
+			wire.Add(&resp.Responses).Topic = name
+		}
+		r.Reply(resp)
+		return server.Done
+	})}, server.Config{QueuedMaxRequestBytes: 8 << 20, SmallFrameReserve: 1 << 20, HeaderTimeout: time.Hour})
+	var clients [3]*client
+	for i := range clients {
+		clients[i], _ = n.pipe(t)
+		clients[i].send(fetch(1))
+		if i < 2 {
+			n.await(t, "the answer is charged", func() bool { return n.metric(t, memory) >= float64(i+1)*(answerBytes-64<<10) })
+		}
+	}
+	n.await(t, "the third waits for room", func() bool { return n.metric(t, "walser_kafka_request_memory_waits_total") == 1 })
+	if held := n.metric(t, memory); held > 3*answerBytes-200_000 {
+		t.Errorf("%v bytes are held for three answers, of a budget of 8 MiB", held)
+	}
+	for i, c := range clients {
+		if _, rest := c.recv(); len(rest) < answerBytes {
+			t.Errorf("client %d gets %d bytes", i, len(rest))
+		}
+	}
+	n.await(t, "what was read is not charged any more", func() bool { return n.metric(t, memory) < 1<<20 })
+}

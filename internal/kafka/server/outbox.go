@@ -15,7 +15,8 @@ type outbox struct {
 	requests []*Request // whose answers it holds, in order
 	starts   []int      // where their sizes stand in the encoding
 	began    time.Duration
-	checked  int // requests when full last looked at the clock
+	checked  int   // requests when full last looked at the clock
+	charged  int64 // to the budget, for the answers and what they were made of
 
 	pieces []wire.Piece
 	writer netx.PieceWriter
@@ -102,6 +103,10 @@ func (s *Server) returnOutbox(o *outbox) {
 		r.sent()
 		r.recycle()
 		o.requests[i] = nil
+	}
+	if o.charged > 0 {
+		s.budget.discharge(o.charged, true)
+		o.charged = 0
 	}
 	big := o.size() > poolableOutbox && len(o.pieces) <= 1
 	o.w.Reset()

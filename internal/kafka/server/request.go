@@ -190,12 +190,19 @@ func (r *Request) releaseFrame() {
 // request: a handler calls it before it lays out what a short field asks for. False means that there is no room; the
 // handler then ends the request by CloseConnection. The first 64 KiB are free. It is not for two goroutines at a time.
 func (r *Request) Reserve(bytes int) bool {
+	return r.reserve(bytes, func(n int64) bool { return r.Conn.srv.budget.tryCharge(n, true) })
+}
+
+// ReserveWaiting is Reserve for the goroutine that a handler was called on: it may wait there until there is room.
+func (r *Request) ReserveWaiting(bytes int) bool { return r.reserve(bytes, r.Conn.charge) }
+
+func (r *Request) reserve(bytes int, charge func(n int64) bool) bool {
 	if r.unpaid += bytes; r.unpaid < freeAnswer {
 		return true
 	}
 	n := int64(r.unpaid)
 	r.unpaid = 0
-	if !r.Conn.srv.budget.tryCharge(n, true) {
+	if !charge(n) {
 		return false
 	}
 	r.charged.Add(n)

@@ -12,6 +12,7 @@ package groups
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 
 	"github.com/walser-io/walser/internal/coordinator/group"
@@ -33,12 +34,23 @@ func (h *listGroups) handle(r *server.Request) server.Outcome {
 	}
 	body := &group.ListGroups{States: slices.Clone(req.StatesFilter), Types: slices.Clone(req.TypesFilter)}
 	h.deps.Coordinators.Gather(model.GroupMetadataTopic, body, func(answers []any) {
+		count := 0
+		for _, answer := range answers {
+			count += len(answer.(*group.ListGroupsResponse).Groups)
+		}
+		if !r.Reserve(count * listedBytes) {
+			r.CloseConnection(fmt.Errorf("list %d groups: %w", count, server.ErrNoMemory))
+			return
+		}
 		resp := r.Response().(*wire.ListGroupsResponse)
 		fillListed(resp, answers)
 		r.Reply(resp)
 	})
 	return server.Parked
 }
+
+// listedBytes is about what a group takes in the answers of its shard and of this API, and in the encoding.
+const listedBytes = 256
 
 // isRecovering reports whether groups of this broker cannot be seen yet, because the log of their shard is
 // not recovered.

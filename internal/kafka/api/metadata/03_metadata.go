@@ -52,6 +52,10 @@ func (h *topics) handle(r *server.Request) server.Outcome {
 		handler: h, request: r, resp: resp, version: r.Version(), operations: req.IncludeTopicAuthorizedOperations,
 		view: view{h.deps.Image(), r.Listener().Name, h.deps.Recovering},
 	}
+	if !r.ReserveWaiting(a.size(req)) {
+		r.CloseConnection(server.ErrNoMemory)
+		return server.Done
+	}
 	a.cluster(req.IncludeClusterAuthorizedOperations)
 	if req.Topics == nil || r.Version() == 0 && len(req.Topics) == 0 {
 		for topic := range a.view.Topics() {
@@ -107,6 +111,33 @@ type answer struct {
 	view       view
 	missing    []string // topics to be created
 	answered   map[topicKey]struct{}
+}
+
+// What a topic and a partition take in an answer and in its encoding, about.
+const (
+	topicBytes     = 256
+	partitionBytes = 256
+)
+
+// size returns about how much memory the answer takes, where that is more than the request has paid for: what it
+// says of partitions.
+func (a *answer) size(req *wire.MetadataRequest) (bytes int) {
+	if req.Topics == nil || a.version == 0 && len(req.Topics) == 0 {
+		for topic := range a.view.Topics() {
+			bytes += topicBytes + len(topic.Partitions)*partitionBytes
+		}
+	}
+	for i := range req.Topics {
+		t := &req.Topics[i]
+		topic, ok := a.view.TopicBytes(t.Name)
+		if t.Name == nil {
+			topic, ok = a.view.TopicByID(t.TopicID)
+		}
+		if ok {
+			bytes += len(topic.Partitions) * partitionBytes
+		}
+	}
+	return bytes
 }
 
 func (a *answer) cluster(operations bool) {

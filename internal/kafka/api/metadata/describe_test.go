@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/walser-io/walser/internal/kafka/server"
 	"github.com/walser-io/walser/internal/metadata"
 	"github.com/walser-io/walser/internal/model"
 	"github.com/walser-io/walser/internal/wire"
@@ -27,7 +28,7 @@ func TestDescribeTopicPartitions_Pages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	send := serve(t, img, nil)
+	send := serve(t, server.Config{}, img, nil)
 	for _, tc := range []struct {
 		cursor, limit int32
 		want          string
@@ -66,5 +67,36 @@ func TestDescribeTopicPartitions_Pages(t *testing.T) {
 		if got := strings.Join(page, ", "); got != tc.want {
 			t.Errorf("%d from %d on: %s, want %s", tc.limit, tc.cursor, got, tc.want)
 		}
+	}
+}
+
+// An answer for which there is no memory is not made, whether the topic is named or all are asked for.
+func TestMetadata_IsPaidFor(t *testing.T) {
+	records := []metadata.Record{&metadata.TopicRecord{Name: "t", ID: model.UUID{1}}}
+	for i := range int32(5000) {
+		records = append(records, &metadata.PartitionRecord{TopicID: model.UUID{1}, Partition: i, State: metadata.Partition{
+			Replicas: []model.BrokerID{1}, Directories: []model.UUID{{}}, ISR: []model.BrokerID{1}, Leader: 1,
+		}})
+	}
+	img, _, err := metadata.Empty().Apply(metadata.Empty().Offset()+1, records)
+	if err != nil {
+		t.Fatal(err)
+	}
+	named, byID := wire.MetadataRequestTopic{Name: []byte("t")}, wire.MetadataRequestTopic{TopicID: model.UUID{1}}
+	for name, topics := range map[string][]wire.MetadataRequestTopic{"all": nil, "by name": {named}, "by id": {byID}} {
+		t.Run(name, func(t *testing.T) {
+			for _, tc := range []struct {
+				budget   int64
+				answered bool
+			}{{1 << 20, false}, {16 << 20, true}} {
+				send := serve(t, server.Config{QueuedMaxRequestBytes: tc.budget}, img, nil)
+				req := &wire.MetadataRequest{}
+				req.Reset()
+				req.Topics = topics
+				if got := send(12, req); (got != nil) != tc.answered {
+					t.Errorf("with a budget of %d bytes the answer has %d", tc.budget, len(got))
+				}
+			}
+		})
 	}
 }
