@@ -9,7 +9,7 @@ BIN     := bin
 LINT    := $(BIN)/golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: help build check fmt vet lint floors unit invariants race stress sim fuzz e2e golden gen bench cross clean
+.PHONY: help build check fmt vet lint floors unit invariants race stress sim syncs fuzz e2e golden gen bench cross clean
 
 help: ## print this help
 	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ stress: ## PKG= RUN=: one test a hundred times
 
 sim: ## SEED= SEEDS=: crash simulation of the whole node
 	$(GO) test ./sim -run Simulation -seed $(SEED) -seeds $(SEEDS) -timeout 60m
+
+syncs: ## SEEDS=: take out one sync after the other, and find what is lost without it; takes an hour and more
+	$(GO) test ./internal/storage ./internal/storage/cleaner ./sim -run NeedsEachSync -v -syncs $(SEEDS) -timeout 3h
 
 fuzz: ## TIME=: every fuzz target for that long
 	GO='$(GO)' TIME='$(TIME)' ./.ci/fuzz

@@ -343,3 +343,32 @@ func TestRecover_SegmentsThatCameBackBelowTheStoredStart(t *testing.T) {
 		})
 	}
 }
+
+// A log that is dropped since its first segments are lost has nothing that a flush would make durable. Its files
+// must not come back under the mark of a clean shutdown.
+func TestRecover_DroppedLogStaysDropped(t *testing.T) {
+	mem := vfs.NewMem(1)
+	m := openManager(t, mem, "/a")
+	cfg := smallConfig()
+	l := createLog(t, m, cfg)
+	for range 3 {
+		appendOne(t, l, batchOf(t, nil, 1000, string(make([]byte, 1000)))) // rolls
+	}
+	mem = mem.Crash(vfs.CrashOptions{UnsyncedDataPercent: 100})
+	for _, suffix := range []string{".log", ".index", ".timeindex"} {
+		if err := mem.Remove("/a/orders-3/00000000000000000000" + suffix); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mem = mem.Crash(vfs.CrashOptions{UnsyncedDataPercent: 100})
+	m = openManager(t, mem, "/a")
+	if l = recoverLog(t, m, cfg); l.EndOffset() != 0 {
+		t.Fatalf("the log spans %d..%d, its first segment is lost", l.StartOffset(), l.EndOffset())
+	}
+	if err := m.CleanShutdown(1); err != nil {
+		t.Fatal(err)
+	}
+	if l = recoverLog(t, openManager(t, mem.Crash(vfs.CrashOptions{}), "/a"), cfg); l.EndOffset() != 0 {
+		t.Fatalf("the log spans %d..%d after a clean shutdown, it was empty", l.StartOffset(), l.EndOffset())
+	}
+}

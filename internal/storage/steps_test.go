@@ -30,7 +30,21 @@ func TestLog_PowerLossAtAnyStep(t *testing.T) {
 
 // TestLog_NeedsEachSyncAtAnyStep takes out one sync after the other.
 func TestLog_NeedsEachSyncAtAnyStep(t *testing.T) {
-	vfstest.DroppedSyncs(t, map[string]string{}, runSteps)
+	vfstest.DroppedSyncs(t, map[string]string{
+		"sync checkpoint.WriteCleanShutdown .kafka_cleanshutdown.tmp":    "that the file is there is the mark, whatever is in it",
+		"sync checkpoint.WriteOffsets replication-offset-checkpoint.tmp": "the high watermark of a single replica is what it has flushed",
+		"sync segment.(*Segment).writeIndex #.index":                     "an entry counts only where it fits its batch; the index is rebuilt",
+		"sync storage.(*Log).saveEpochs leader-epoch-checkpoint.tmp":     "a file that cannot be read makes recovery read every header again",
+		"sync storage.replaceFile #.snapshot.tmp":                        "only Kafka reads it, and drops one whose checksum is wrong",
+		"sync storage.syncFile #.snapshot":                               "only Kafka reads it, and drops one whose checksum is wrong",
+		"sync storage.writeFile #.snapshot":                              "only Kafka reads it, and drops one whose checksum is wrong",
+		"sync storage.writeFile #.producers":                             "the snapshot at the segment's base and a longer replay take its place",
+		"syncdir checkpoint.WriteCleanShutdown a":                        "without the mark a start recovers",
+		"syncdir checkpoint.WriteMetaProperties a":                       "the opening syncs the directory once more before anything is promised: RemoveCleanShutdown",
+		"syncdir storage.(*Log).load <partition>":                        "TestRecover_DroppedLogStaysDropped misses it",
+		"syncdir storage.(*Log).saveEpochs <partition>":                  "TestNode_NeedsEachSync misses it",
+		"syncdir storage.(*Log).writeSnapshot <partition>":               "the snapshot at the segment's base and a longer replay take its place",
+	}, runSteps)
 }
 
 // steps is one log whose disk is copied, as a power loss would leave it, at operations of its files.
