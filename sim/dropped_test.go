@@ -25,18 +25,25 @@ const (
 // known are the syncs that no seed may miss: what makes up for them, or which test of a part misses them.
 var known = map[string]string{
 	"sync checkpoint.WriteCleanShutdown .kafka_cleanshutdown.tmp":    "that the file is there is the mark, whatever is in it",
-	"sync checkpoint.WriteOffsets cleaner-offset-checkpoint.tmp":     "compaction begins at the start of the log again",
 	"sync checkpoint.WriteOffsets replication-offset-checkpoint.tmp": hint,
 	"sync segment.(*Segment).writeIndex #.index":                     entryChecks,
-	"sync segment.(*Segment).writeIndex #.index.cleaned":             entryChecks,
 	"sync segment.(*Segment).writeIndex #.timeindex":                 inLogSteps,
 	"sync storage.(*Log).saveEpochs leader-epoch-checkpoint.tmp":     epochsAgain,
+	"sync storage.replaceFile #.producers.tmp":                       inLogSteps,
+	"sync storage.replaceFile #.snapshot.tmp":                        kafkasOwn,
+	"sync storage.syncFile #.producers":                              inLogSteps,
 	"sync storage.syncFile #.snapshot":                               kafkasOwn,
+	"sync storage.writeFile #.producers":                             longer,
 	"sync storage.writeFile #.snapshot":                              kafkasOwn,
+	"syncdir checkpoint.RemoveCleanShutdown data":                    inLogSteps,
+	"syncdir checkpoint.RemoveCleanShutdown more":                    inLogSteps,
 	"syncdir checkpoint.WriteCleanShutdown data":                     noMark,
 	"syncdir checkpoint.WriteCleanShutdown more":                     noMark,
 	"syncdir checkpoint.WriteMetaProperties data":                    openingToo,
 	"syncdir checkpoint.WriteMetaProperties more":                    openingToo,
+	"syncdir storage.(*Log).deleteHead <partition>":                  inLogSteps,
+	"syncdir storage.(*Log).load <partition>":                        "TestRecover_DroppedLogStaysDropped misses it",
+	"syncdir storage.(*Log).writeSnapshot <partition>":               longer,
 }
 
 // elsewhere are the syncs of parts whose own tests take them out: raftstore's TestStore_DroppedSyncs and

@@ -22,7 +22,7 @@ var (
 
 // Site names the line that asked for a sync by its function, and the kind of file: "sync pkg.fn #.log".
 func Site(op vfs.Op) string {
-	file := number.ReplaceAllString(path.Base(op.Name), "#")
+	file := strings.TrimSuffix(number.ReplaceAllString(path.Base(op.Name), "#"), ".deleted") // while it was synced
 	if partition.MatchString(file) {
 		file = "<partition>"
 	}
