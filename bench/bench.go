@@ -142,7 +142,7 @@ func (b *bench) readBacklog(ctx context.Context, cluster []kgo.Opt, s *scenario,
 				return loadgen.Result{}, fmt.Errorf("throw the backlog out of the page cache: %w", err)
 			}
 		}
-		return loadgen.CatchUp(ctx, cluster, s.load, edge)
+		return loadgen.CatchUp(ctx, cluster, s.load, loadgen.Window{Edge: edge})
 	}
 	for warm := time.Now(); time.Since(warm) < b.warmup; {
 		if _, err := pass(nil); err != nil {

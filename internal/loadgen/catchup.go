@@ -16,8 +16,9 @@ import (
 const readTimeout = 30 * time.Second
 
 // CatchUp lets every consumer read the topic from offset 0 to the ends that it has now. It measures from
-// before the consumers connect to the last record; edge is called there and there, and may be nil.
-func CatchUp(ctx context.Context, cluster []kgo.Opt, load Load, edge func()) (Result, error) {
+// before the consumers connect to the last record: that is where the window's edges lie, whose times do not
+// matter.
+func CatchUp(ctx context.Context, cluster []kgo.Opt, load Load, w Window) (Result, error) {
 	if err := load.Validate(); err != nil {
 		return Result{}, fmt.Errorf("load: %w", err)
 	}
@@ -31,20 +32,18 @@ func CatchUp(ctx context.Context, cluster []kgo.Opt, load Load, edge func()) (Re
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 
-	w := Window{Edge: edge}
-	w.edge()
-	began := time.Now()
 	var (
 		consumers sync.WaitGroup
 		records   atomic.Int64
 	)
+	defer w.watch(&load, &records)()
+	w.edge()
+	began := time.Now()
 	for range load.Consumers {
 		consumers.Go(func() {
-			n, err := catchUp(ctx, cluster, &load, until)
-			if err != nil {
+			if err := catchUp(ctx, cluster, &load, until, &records); err != nil {
 				fail(err)
 			}
-			records.Add(n)
 		})
 	}
 	consumers.Wait()
@@ -56,16 +55,17 @@ func CatchUp(ctx context.Context, cluster []kgo.Opt, load Load, edge func()) (Re
 	return Result{Records: records.Load(), Bytes: records.Load() * int64(load.RecordBytes), Elapsed: elapsed}, nil
 }
 
-// catchUp reads with one consumer and returns how many records it read.
-func catchUp(ctx context.Context, cluster []kgo.Opt, load *Load, until []int64) (read int64, err error) {
+// catchUp reads with one consumer and adds what it reads to records.
+func catchUp(ctx context.Context, cluster []kgo.Opt, load *Load, until []int64, records *atomic.Int64) error {
 	from := make([]int64, len(until))
 	client, err := load.consumer(cluster, from)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer client.Close()
 	r := newReader(from)
-	for total := sum(until); read < total; {
+	for read, total := int64(0), sum(until); read < total; {
+		before := read
 		waiting, cancel := context.WithTimeout(ctx, readTimeout)
 		err := r.poll(waiting, client, func(record *kgo.Record) error {
 			if len(record.Value) != load.RecordBytes {
@@ -75,11 +75,12 @@ func catchUp(ctx context.Context, cluster []kgo.Opt, load *Load, until []int64) 
 			return nil
 		})
 		cancel()
+		records.Add(read - before)
 		if err != nil {
-			return read, fmt.Errorf("%w (%d of %d records had come)", err, read, total)
+			return fmt.Errorf("%w (%d of %d records had come)", err, read, total)
 		}
 	}
-	return read, nil
+	return nil
 }
 
 // reader checks that partitions are read without gaps.

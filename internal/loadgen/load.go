@@ -41,8 +41,9 @@ type Load struct {
 	InFlight   int           `json:"in_flight"` // requests that a producer sends ahead
 	Linger     time.Duration `json:"linger_ns"`
 	BatchBytes int           `json:"batch_bytes"`
-	Codec      string        `json:"codec"` // none, gzip, snappy, lz4 or zstd
-	Rate       int           `json:"rate"`  // records per second from all producers, where the loop is open
+	Codec      string        `json:"codec"`                 // none, gzip, snappy, lz4 or zstd
+	Rate       int           `json:"rate"`                  // records per second from all producers, where the loop is open
+	PerRequest int           `json:"per_request,omitempty"` // batches that one request of Replay carries, each for a partition of its own
 
 	Consumers int `json:"consumers"` // clients without a group, each reading every partition
 }
@@ -71,17 +72,22 @@ func (l *Load) Validate() error {
 	_, known = codecs[l.Codec]
 	check(known, "Codec is %q: want none, gzip, snappy, lz4 or zstd", l.Codec)
 	check(l.Rate >= 0 && l.Rate <= maxRate, "Rate is %d: want 0 to %d", l.Rate, maxRate)
+	check(l.PerRequest >= 0 && l.PerRequest <= max(l.Partitions, 0), "PerRequest is %d: want 0 to the number of partitions", l.PerRequest)
 	check(l.Consumers >= 0, "Consumers is %d: want no less than 0", l.Consumers)
 	return errors.Join(faults...)
 }
 
 // Describe returns the load as lines of what is pinned, for a report.
 func (l *Load) Describe() []string {
-	lines := []string{
-		fmt.Sprintf("records: %d bytes, no key, %.0f %% redundant, seed %d, codec %s", l.RecordBytes, 100*l.Redundancy, l.Seed, l.Codec),
-		fmt.Sprintf("partitions: %d; uniform sticky partitioner of %d KiB", l.Partitions, stickyBytes>>10),
-		fmt.Sprintf("producers: %d; acks=%s, idempotent %v, %d requests in flight, linger %v, batches of %d KiB, buffers of %d records or %d MiB",
-			l.Producers, l.Acks, l.Idempotent, l.InFlight, l.Linger, l.BatchBytes>>10, bufferedRecords, bufferedBytes>>20),
+	lines := []string{fmt.Sprintf("records: %d bytes, no key, %.0f %% redundant, seed %d, codec %s", l.RecordBytes, 100*l.Redundancy, l.Seed, l.Codec)}
+	if l.PerRequest > 0 {
+		lines = append(lines, fmt.Sprintf("partitions: %d; replayed over %d connections, %d requests in flight on each, acks=%s, no producer id, %d batches of %d KiB in a request, encoded before the clock starts",
+			l.Partitions, l.Producers, l.InFlight, l.Acks, l.PerRequest, l.BatchBytes>>10))
+	} else {
+		lines = append(lines,
+			fmt.Sprintf("partitions: %d; uniform sticky partitioner of %d KiB", l.Partitions, stickyBytes>>10),
+			fmt.Sprintf("producers: %d; acks=%s, idempotent %v, %d requests in flight, linger %v, batches of %d KiB, buffers of %d records or %d MiB",
+				l.Producers, l.Acks, l.Idempotent, l.InFlight, l.Linger, l.BatchBytes>>10, bufferedRecords, bufferedBytes>>20))
 	}
 	if l.Consumers > 0 {
 		lines = append(lines, fmt.Sprintf("consumers: %d; no group, fetches of at most %d MiB and %d MiB per partition, wait of at most %v",

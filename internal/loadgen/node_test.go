@@ -6,10 +6,12 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.uber.org/goleak"
 
@@ -172,14 +174,13 @@ func (s *stall) OnProduceRecordBuffered(*kgo.Record) {
 	}
 }
 
-// A rate of nothing is no figure.
 func TestRoundTrips_MustMeasureARecord(t *testing.T) {
 	load := testLoad()
 	load.Linger, load.Producers = 0, 1
 	cluster := startCluster(t, load)
 	stalled := append(slices.Clone(cluster), kgo.WithHooks(&stall{record: 1, length: 300 * time.Millisecond}))
 	result, err := RoundTrips(t.Context(), stalled, load, Window{Measure: time.Millisecond})
-	if err == nil || !strings.Contains(err.Error(), "measure for longer") {
+	if !errors.Is(err, ErrTooShort) {
 		t.Errorf("got %+v, %v", result, err)
 	}
 }
@@ -192,13 +193,82 @@ func TestCatchUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	var crossed edges
-	result, err := CatchUp(t.Context(), cluster, load, crossed.cross)
+	result, err := CatchUp(t.Context(), cluster, load, Window{Edge: crossed.cross})
 	if err != nil {
 		t.Fatal(err)
 	}
 	crossed.check(t, result.Elapsed)
 	if result.Records != 2*8000 || result.Bytes != 2*8000*1000 {
 		t.Errorf("two consumers read %d records, %d bytes, of 8000 records of 1000 bytes", result.Records, result.Bytes)
+	}
+}
+
+func replayLoad() Load {
+	load := testLoad()
+	load.Partitions, load.PerRequest, load.Idempotent, load.InFlight, load.BatchBytes = 4, 2, false, 3, 4<<10
+	return load
+}
+
+func TestReplay(t *testing.T) {
+	load := replayLoad()
+	cluster := startCluster(t, load)
+	const limit = 4 << 20
+	var crossed edges
+	result, err := Replay(t.Context(), cluster, load, Window{Warmup: time.Hour, Measure: time.Hour, MaxBytes: limit, Edge: crossed.cross})
+	if err != nil {
+		t.Fatal(err)
+	}
+	crossed.check(t, result.Elapsed)
+	if result.Bytes != 100*result.Records || result.Bytes < limit/4 || result.Bytes > limit*3/4+64<<10 {
+		t.Errorf("%d records, %d bytes were measured, want about three quarters of %d bytes", result.Records, result.Bytes, limit)
+	}
+	if perBatch := result.Records / result.Batches; perBatch < 30 || perBatch > 40 {
+		t.Errorf("%d records in %d batches of 4 KiB", result.Records, result.Batches)
+	}
+	// Whatever was sent can be read, in every partition.
+	read, err := CatchUp(t.Context(), cluster, load, Window{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	held, err := ends(t.Context(), cluster, load)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if read.Records != int64(load.Consumers)*sum(held) || slices.Contains(held, 0) {
+		t.Errorf("%d consumers read %d records of %v", load.Consumers, read.Records, held)
+	}
+}
+
+// An answer that refuses a batch ends the run.
+func TestReplay_RefusedBatch(t *testing.T) {
+	load := replayLoad()
+	cluster := startCluster(t, load)
+	load.Topic, load.Partitions = "gone", 2
+	if err := CreateTopic(t.Context(), cluster, load); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Replay(t.Context(), cluster, load, Window{Measure: time.Hour, Edge: sync.OnceFunc(func() {
+		if err := DeleteTopic(t.Context(), cluster, load); err != nil {
+			t.Error(err)
+		}
+	})})
+	// Which of the two depends on how far the deletion has come.
+	if !errors.Is(err, kerr.UnknownTopicOrPartition) && !errors.Is(err, kerr.NotLeaderForPartition) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestReplay_WantsItsLoad(t *testing.T) {
+	for name, change := range map[string]func(*Load){
+		"idempotent": func(l *Load) { l.Idempotent, l.InFlight = true, 5 },
+		"compressed": func(l *Load) { l.Codec = "zstd" },
+		"no batches": func(l *Load) { l.PerRequest = 0 },
+	} {
+		load := replayLoad()
+		change(&load)
+		if _, err := Replay(t.Context(), nil, load, Window{}); err == nil || !strings.Contains(err.Error(), "a replay needs") {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 
@@ -224,6 +294,20 @@ func TestStream_ComparesWhatItReads(t *testing.T) {
 	}
 }
 
+// The last call of Progress has come when a run returns.
+func TestStream_TellsItsProgress(t *testing.T) {
+	load := testLoad()
+	load.Linger, load.Rate = 0, 1000
+	cluster := startCluster(t, load)
+	var told []Progress
+	if _, err := Stream(t.Context(), cluster, load, Window{Measure: 1500 * time.Millisecond, Progress: func(p Progress) { told = append(told, p) }}); err != nil {
+		t.Fatal(err)
+	}
+	if len(told) == 0 || told[0].Elapsed < time.Second || told[0].Records < 1 || told[0].Bytes != 100*told[0].Records {
+		t.Errorf("told of %+v", told)
+	}
+}
+
 func produceAlien(t *testing.T, cluster []kgo.Opt) {
 	client, err := kgo.NewClient(cluster...)
 	if err != nil {
@@ -241,9 +325,13 @@ func TestRuns_EndWithTheirContext(t *testing.T) {
 	cluster := startCluster(t, load)
 	cause := errors.New("the user has seen enough")
 	for name, run := range map[string]func(context.Context, []kgo.Opt, Load, Window) (Result, error){
-		"Saturate": Saturate, "RoundTrips": RoundTrips, "Stream": Stream,
+		"Saturate": Saturate, "RoundTrips": RoundTrips, "Stream": Stream, "Replay": Replay,
 	} {
 		t.Run(name, func(t *testing.T) {
+			load := load
+			if name == "Replay" {
+				load.Idempotent, load.PerRequest = false, 1
+			}
 			ctx, cancel := context.WithCancelCause(t.Context())
 			_, err := run(ctx, cluster, load, Window{Measure: 10 * time.Minute, Edge: func() { cancel(cause) }})
 			if !errors.Is(err, cause) && !errors.Is(err, context.Canceled) {

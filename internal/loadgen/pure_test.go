@@ -173,13 +173,13 @@ func TestRatioOf(t *testing.T) {
 }
 
 func TestLoad_ValidateListsEveryFault(t *testing.T) {
-	err := (&Load{Redundancy: 2, Acks: "0", Linger: -1, Codec: "brotli", Rate: -1, Consumers: -1}).Validate()
+	err := (&Load{Redundancy: 2, Acks: "0", Linger: -1, Codec: "brotli", Rate: -1, PerRequest: 1, Consumers: -1}).Validate()
 	if err == nil {
 		t.Fatal("nothing is wrong with it")
 	}
 	for _, field := range []string{
 		"Topic", "Partitions", "RecordBytes", "Redundancy", "Producers", "Acks", "InFlight", "Linger", "BatchBytes",
-		"Codec", "Rate", "Consumers",
+		"Codec", "Rate", "PerRequest", "Consumers",
 	} {
 		if !strings.Contains(err.Error(), field+" is ") {
 			t.Errorf("no word on %s in:\n%v", field, err)

@@ -2,6 +2,7 @@ package loadgen
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -14,12 +15,48 @@ import (
 type Window struct {
 	Warmup  time.Duration // from the first acknowledgement; of Stream, from the first record
 	Measure time.Duration
-	// MaxBytes bounds the values that Saturate and RoundTrips write, since a fast broker fills a disk: the
-	// warm-up ends when a quarter of them are acknowledged, what is measured when all are. 0 means no bound.
+	// MaxBytes bounds the values that Saturate, RoundTrips and Replay write, since a fast broker fills a disk:
+	// the warm-up ends when a quarter of them are acknowledged, what is measured when all are. 0 means no
+	// bound.
 	MaxBytes int64
 	// Edge is called twice, where the measured part begins and where it ends; nil does nothing. The load
 	// runs on meanwhile, so it must be short.
 	Edge func()
+	// Progress is called once a second while the load runs, from one goroutine; nil does nothing.
+	Progress func(Progress)
+}
+
+// Progress is how far a load has come.
+type Progress struct {
+	Elapsed time.Duration // since the load began
+	Records int64         // acknowledged, or read by all consumers together, warm-up included
+	Bytes   int64         // of their values
+}
+
+// watch calls w.Progress with what is counted until stop is called, which waits for the last call.
+func (w *Window) watch(load *Load, counted *atomic.Int64) (stop func()) {
+	if w.Progress == nil {
+		return func() {}
+	}
+	var watching sync.WaitGroup
+	ended, began := make(chan struct{}), time.Now()
+	watching.Go(func() {
+		tick := time.NewTicker(time.Second)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ended:
+				return
+			case <-tick.C:
+				records := counted.Load()
+				w.Progress(Progress{Elapsed: time.Since(began), Records: records, Bytes: records * int64(load.RecordBytes)})
+			}
+		}
+	})
+	return func() {
+		close(ended)
+		watching.Wait()
+	}
 }
 
 func (w *Window) edge() {
@@ -41,6 +78,7 @@ const noLimit = 1 << 62
 type Result struct {
 	Records int64 // acknowledged, or read
 	Bytes   int64 // of their values
+	Batches int64 // in which Replay sent them; 0 of other loads, whose client decides
 	Elapsed time.Duration
 
 	Produce  *Latency // from due (Stream) or sent (RoundTrips) to acknowledged
@@ -48,9 +86,13 @@ type Result struct {
 	Lag      *Latency // from due to given to the client: how late the generator itself was
 }
 
+// ErrTooShort is the error of a run that measured nothing: a rate of nothing is no figure. What it offered was
+// acknowledged all the same.
+var ErrTooShort = errors.New("measure for longer")
+
 // Saturate keeps the buffers of all producers full and counts what is acknowledged.
 func Saturate(ctx context.Context, cluster []kgo.Opt, load Load, w Window) (Result, error) {
-	p, err := newProduction(ctx, cluster, load)
+	p, err := newProducers(ctx, cluster, load)
 	if err != nil {
 		return Result{}, err
 	}
@@ -63,7 +105,7 @@ func Saturate(ctx context.Context, cluster []kgo.Opt, load Load, w Window) (Resu
 
 // RoundTrips lets every producer wait for the answer to each record before it sends the next.
 func RoundTrips(ctx context.Context, cluster []kgo.Opt, load Load, w Window) (Result, error) {
-	p, err := newProduction(ctx, cluster, load)
+	p, err := newProducers(ctx, cluster, load)
 	if err != nil {
 		return Result{}, err
 	}
@@ -77,7 +119,7 @@ func RoundTrips(ctx context.Context, cluster []kgo.Opt, load Load, w Window) (Re
 					p.fail(fmt.Errorf("produce: %w", err))
 					return
 				}
-				p.count()
+				p.count(1)
 				if p.measuring.Load() {
 					latency.Record(time.Since(sent))
 				}
@@ -91,7 +133,7 @@ func RoundTrips(ctx context.Context, cluster []kgo.Opt, load Load, w Window) (Re
 
 // Fill writes at least the given bytes of values, as fast as it can, and returns when all are acknowledged.
 func Fill(ctx context.Context, cluster []kgo.Opt, load Load, bytes int64) error {
-	p, err := newProduction(ctx, cluster, load)
+	p, err := newProducers(ctx, cluster, load)
 	if err != nil {
 		return err
 	}
@@ -136,6 +178,15 @@ func newProduction(ctx context.Context, cluster []kgo.Opt, load Load) (*producti
 		records:  sync.Pool{New: func() any { return new(kgo.Record) }},
 	}
 	p.ctx, p.fail = context.WithCancelCause(ctx)
+	return p, nil
+}
+
+// newProducers returns a production with its clients.
+func newProducers(ctx context.Context, cluster []kgo.Opt, load Load) (*production, error) {
+	p, err := newProduction(ctx, cluster, load)
+	if err != nil {
+		return nil, err
+	}
 	for range load.Producers {
 		client, err := load.producer(cluster)
 		if err != nil {
@@ -174,7 +225,7 @@ func (p *production) send(client *kgo.Client, value []byte, promise func(value [
 			p.fail(fmt.Errorf("produce: %w", err))
 			return
 		}
-		p.count()
+		p.count(1)
 		if promise != nil {
 			promise(record.Value)
 		}
@@ -186,6 +237,7 @@ func (p *production) send(client *kgo.Client, value []byte, promise func(value [
 // measure waits through the warm-up and the measured part, then stops the producers and checks what they did.
 func (p *production) measure(ctx context.Context, w Window) (Result, error) {
 	limit := w.maxRecords(&p.load)
+	defer w.watch(&p.load, &p.acknowledged)()
 	p.wait(deliveryTimeout, 1) // a connection and a producer id come first
 	p.wait(w.Warmup, limit/4)
 	w.edge()
@@ -200,7 +252,7 @@ func (p *production) measure(ctx context.Context, w Window) (Result, error) {
 		return Result{}, err
 	}
 	if records == 0 {
-		return Result{}, fmt.Errorf("no record was acknowledged in the %v that were measured: measure for longer", elapsed)
+		return Result{}, fmt.Errorf("%w: no record was acknowledged in the %v that were measured", ErrTooShort, elapsed)
 	}
 	return Result{Records: records, Bytes: records * int64(p.load.RecordBytes), Elapsed: elapsed}, nil
 }
@@ -211,10 +263,10 @@ type milestone struct {
 	reached chan struct{}
 }
 
-// count takes one acknowledgement.
-func (p *production) count() {
-	n := p.acknowledged.Add(1)
-	if m := p.awaited.Load(); m != nil && m.records == n {
+// count takes the acknowledgement of some records.
+func (p *production) count(records int64) {
+	n := p.acknowledged.Add(records)
+	if m := p.awaited.Load(); m != nil && n-records < m.records && m.records <= n {
 		close(m.reached)
 	}
 }

@@ -19,7 +19,7 @@ func Stream(ctx context.Context, cluster []kgo.Opt, load Load, w Window) (Result
 	if load.Rate < 1 || load.Consumers < 1 {
 		return Result{}, fmt.Errorf("load: Rate is %d and Consumers %d: a stream needs both", load.Rate, load.Consumers)
 	}
-	p, err := newProduction(ctx, cluster, load)
+	p, err := newProducers(ctx, cluster, load)
 	if err != nil {
 		return Result{}, err
 	}
@@ -41,6 +41,7 @@ func Stream(ctx context.Context, cluster []kgo.Opt, load Load, w Window) (Result
 		defer clients[i].Close()
 	}
 	s.start = time.Now()
+	defer w.watch(&p.load, &p.acknowledged)()
 	for _, client := range clients {
 		consumers.Go(func() { s.consume(client) })
 	}

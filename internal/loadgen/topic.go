@@ -34,6 +34,25 @@ func CreateTopic(ctx context.Context, cluster []kgo.Opt, load Load) error {
 	}
 }
 
+// DeleteTopic deletes the load's topic. Brokers remove its files when they see fit.
+func DeleteTopic(ctx context.Context, cluster []kgo.Opt, load Load) error {
+	client, err := kgo.NewClient(cluster...)
+	if err != nil {
+		return fmt.Errorf("make a client: %w", err)
+	}
+	defer client.Close()
+	if _, err := kadm.NewClient(client).DeleteTopic(ctx, load.Topic); err != nil {
+		return fmt.Errorf("delete topic %s: %w", load.Topic, err)
+	}
+	return nil
+}
+
+// Held returns how many records the load's topic holds: the sum of its end offsets.
+func Held(ctx context.Context, cluster []kgo.Opt, load Load) (records int64, err error) {
+	offsets, err := ends(ctx, cluster, load)
+	return sum(offsets), err
+}
+
 // ends returns the end offset of each partition, by its number.
 func ends(ctx context.Context, cluster []kgo.Opt, load Load) ([]int64, error) {
 	client, err := kgo.NewClient(cluster...)
