@@ -14,7 +14,13 @@ import (
 	"github.com/walser-io/walser/internal/vfs"
 )
 
+// envProfile names a file that CPU profiles are written to when SIGUSR1 asks for them.
+const envProfile = "WALSER_CPU_PROFILE"
+
 func main() {
+	if file := os.Getenv(envProfile); file != "" {
+		profileOnSignal(file)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	os.Exit(cli.Main(ctx, cli.Deps{

@@ -14,12 +14,13 @@ const (
 )
 
 // notKeys are variables with these prefixes that are no settings of a node: those of the apache/kafka
-// image and of Kafka's scripts, and those of Walser's command line.
+// image and of Kafka's scripts, those of Walser's command line, and that of its program.
 var notKeys = []string{
 	"KAFKA_VERSION", "KAFKA_HOME", "KAFKA_DEBUG", "KAFKA_MODE", "KAFKA_HEAP_OPTS", "KAFKA_LOG4J_OPTS", "KAFKA_OPTS",
 	"KAFKA_JMX_OPTS", "KAFKA_JMX_PORT", "KAFKA_JMX_HOSTNAME", "KAFKA_JVM_PERFORMANCE_OPTS", "KAFKA_GC_LOG_OPTS",
 	"KAFKA_LOG4J_ROOT_LOGLEVEL", "KAFKA_LOG4J_LOGGERS", "KAFKA_TOOLS_LOG4J_LOGLEVEL",
 	"WALSER_BOOTSTRAP_SERVER", "WALSER_COMMAND_CONFIG", "WALSER_CONTEXT", "WALSER_CONFIG", "WALSER_OUTPUT",
+	"WALSER_CPU_PROFILE",
 }
 
 // readEnv reads keys from an environment as os.Environ returns it, by the rules of the apache/kafka image:
