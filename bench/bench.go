@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"time"
-
-	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/walser-io/walser/internal/loadgen"
 )
@@ -17,45 +17,72 @@ import (
 const (
 	// roundSlack is what a round may take beyond its warm-up and its measured part, each counted twice.
 	roundSlack = 3 * time.Minute
+	// goneTimeout is how long a broker may take to remove a deleted topic's files.
+	goneTimeout = time.Minute
 	// diskSlack is room for what values do not count: batches' headers, indexes, a broker's own files.
 	diskSlack = 1 << 30
 	maxPasses = 200
 )
 
-// bench runs the chosen scenarios.
+// bench runs the chosen cases.
 type bench struct {
 	*options
+	machine  machine
 	peers    []*peer
+	kept     results
 	dir      string
 	progress io.Writer
 }
 
-// measureAll adds every round to the report. It ends with the first that fails: a broker that loses records
-// or falls over has no figures.
+// measureAll adds every case to the report, and stores each that it measures. A case that fails has no
+// figures: a broker that loses records or falls over is no fast one. The other cases are measured all the same.
 func (b *bench) measureAll(ctx context.Context, r *report) error {
-	for i := range b.scenarios {
-		s := &b.scenarios[i]
-		for n := range b.rounds {
-			for _, p := range order(b.peers, n) {
-				fmt.Fprintf(b.progress, "%s, round %d of %d, %s: ", s.name, n+1, b.rounds, p.name)
-				measured, err := b.round(ctx, s, p)
-				if err != nil {
-					fmt.Fprintln(b.progress, "failed")
-					return fmt.Errorf("scenario %s, round %d, %s: %w", s.name, n+1, p.name, err)
+	var failures error
+	for i := range b.cases {
+		c := &b.cases[i]
+		key := b.key(c)
+		report, found, err := b.kept.load(c.name, key)
+		switch {
+		case err != nil:
+			return err
+		case found:
+			fmt.Fprintf(b.progress, "%s: measured before, in %s\n", c.name, b.kept.dir)
+		default:
+			report, err = b.measureCase(ctx, c)
+			if ctx.Err() != nil {
+				return errors.Join(failures, context.Cause(ctx))
+			}
+			if err != nil {
+				brief, _, _ := strings.Cut(err.Error(), "\n") // a log may follow
+				fmt.Fprintf(b.progress, "%s: failed: %s\n", c.name, brief)
+				failures = errors.Join(failures, fmt.Errorf("case %s: %w", c.name, err))
+				report = &caseReport{Missing: "it failed: " + brief}
+			}
+			report.Key, report.Case = key, c.name
+			if report.Missing == "" {
+				if err := b.kept.store(report); err != nil {
+					return err
 				}
-				measured.Round, measured.Peer = n+1, p.name
-				fmt.Fprintln(b.progress, measured.brief())
-				r.add(s, measured)
 			}
 		}
+		report.source = c
+		r.cases = append(r.cases, report)
+		if err := r.writeFiles(b.kept.dir); err != nil {
+			return err
+		}
 	}
-	return nil
+	return failures
+}
+
+// peersOf returns the peers that a case measures: Walser's default durability matters only to who writes.
+func (b *bench) peersOf(c *benchCase) []*peer {
+	return slices.DeleteFunc(slices.Clone(b.peers), func(p *peer) bool { return p.name == peerWalserDefault && !c.kind.durable() })
 }
 
 // order returns the peers as a round takes them: forward, then backward (ABBA), so that a machine that gets
 // slower or faster by and by treats them alike.
-func order(peers []*peer, round int) []*peer {
-	if round%2 == 0 {
+func order[T any](peers []T, round int) []T {
+	if round%2 == 1 {
 		return peers
 	}
 	backward := slices.Clone(peers)
@@ -63,39 +90,132 @@ func order(peers []*peer, round int) []*peer {
 	return backward
 }
 
-// round measures one peer once, with a process and a directory that are gone when it returns.
-func (b *bench) round(whole context.Context, s *scenario, p *peer) (m measurement, err error) {
-	ctx, cancel := context.WithTimeoutCause(whole, 2*(b.warmup+b.measure)+roundSlack, errors.New("the round takes too long"))
+// measureCase measures all rounds of a case, with directories that are gone when it returns.
+func (b *bench) measureCase(ctx context.Context, c *benchCase) (report *caseReport, err error) {
+	report = &caseReport{Rounds: map[string][]measurement{}}
+	client, missing := b.findClient(ctx, c.kind)
+	if missing != nil {
+		report.Missing = missing.Error()
+		return report, nil
+	}
+	if client != nil {
+		report.With = []string{client.describe}
+	}
+	if len(b.peersOf(c)) == 0 {
+		report.Missing = "none of the chosen peers is measured in it"
+		return report, nil
+	}
+	began := time.Now()
+	dir, err := os.MkdirTemp(b.dir, c.name+"-")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	measure := b.measureFresh
+	if !c.kind.perRound() {
+		measure = b.measureWarm
+	}
+	if err := measure(ctx, &caseRun{benchCase: c, dir: dir, client: client, report: report}); err != nil {
+		return nil, err
+	}
+	report.Took = time.Since(began)
+	return report, nil
+}
+
+// caseRun is one run of a case.
+type caseRun struct {
+	*benchCase
+	dir    string
+	client *client // that is not ours; nil: loadgen
+	report *caseReport
+}
+
+func (b *bench) took(r *caseRun, n int, p string, m measurement) {
+	m.Round, m.Peer = n, p
+	r.report.Rounds[p] = append(r.report.Rounds[p], m)
+	fmt.Fprintf(b.progress, "%s, round %d of %d, %s: %s\n", r.name, n, b.Rounds, p, m.brief(r.kind))
+}
+
+// measureFresh measures a case that starts a process for every round.
+func (b *bench) measureFresh(ctx context.Context, r *caseRun) error {
+	for n := 1; n <= b.Rounds; n++ {
+		for _, p := range order(b.peersOf(r.benchCase), n) {
+			fmt.Fprintf(b.progress, "%s, round %d of %d, %s\n", r.name, n, b.Rounds, p.name)
+			dir := filepath.Join(r.dir, fmt.Sprintf("%s-%d", p.name, n))
+			m, err := b.freshRound(ctx, r.benchCase, p, dir)
+			if err != nil {
+				return fmt.Errorf("round %d, %s: %w", n, p.name, err)
+			}
+			if err := os.RemoveAll(dir); err != nil {
+				return err
+			}
+			b.took(r, n, p.name, m)
+		}
+	}
+	return nil
+}
+
+// measureWarm starts the peers of a case, warms each of them up, and lets them take turns.
+func (b *bench) measureWarm(ctx context.Context, r *caseRun) (err error) {
+	var brokers []*process
+	defer func() {
+		for _, broker := range brokers {
+			err = errors.Join(err, broker.end())
+		}
+	}()
+	for _, p := range b.peersOf(r.benchCase) {
+		fmt.Fprintf(b.progress, "%s: starting %s and warming it up\n", r.name, p.name)
+		broker, err := p.start(ctx, filepath.Join(r.dir, p.name))
+		if err != nil {
+			return err
+		}
+		brokers = append(brokers, broker)
+		if _, err := b.round(ctx, r, broker, 0); err != nil {
+			return fmt.Errorf("warm up %s: %w", p.name, err)
+		}
+	}
+	for n := 1; n <= b.Rounds; n++ {
+		for _, broker := range order(brokers, n) {
+			m, err := b.round(ctx, r, broker, n)
+			if err != nil {
+				return fmt.Errorf("round %d, %s: %w", n, broker.name, err)
+			}
+			b.took(r, n, broker.name, m)
+		}
+	}
+	for _, broker := range brokers {
+		peak, _, err := broker.memory()
+		if err != nil {
+			return err
+		}
+		for i := range r.report.Rounds[broker.name] {
+			r.report.Rounds[broker.name][i].PeakRSS = peak
+		}
+	}
+	return nil
+}
+
+// round puts a case's load on a broker; round 0 warms it up.
+func (b *bench) round(whole context.Context, r *caseRun, broker *process, n int) (m measurement, err error) {
+	ctx, cancel := context.WithTimeoutCause(whole, 2*(b.Warmup+4*b.Measure)+roundSlack, errors.New("the round takes too long"))
 	defer cancel()
 	free, err := freeBytes(b.dir)
 	if err != nil {
 		return m, err
 	}
-	if need := 2*max(b.maxBytes, b.backlog) + diskSlack; free < need {
+	if need := 2*max(b.MaxBytes, b.Backlog) + diskSlack; free < need {
 		return m, fmt.Errorf("%s has %d MiB free and a round may need %d: give -dir, -max-mib or -backlog-mib", b.dir, free>>20, need>>20)
 	}
-	dir, err := os.MkdirTemp(b.dir, p.name+"-")
-	if err != nil {
-		return m, err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	broker, err := p.start(ctx, dir)
-	if err != nil {
-		return m, err
-	}
-	defer func() { err = errors.Join(err, broker.end()) }()
 	ctx, unbind := broker.bound(ctx)
 	defer unbind(nil)
-
-	m.StartUp = broker.startUp
-	if _, m.IdleRSS, err = broker.memory(); err != nil {
-		return m, err
+	window := loadgen.Window{Warmup: b.Settle, Measure: b.Measure, MaxBytes: b.MaxBytes}
+	if r.long {
+		window.Measure *= 3
 	}
-	books := &account{broker: broker}
-	result, err := b.offer(ctx, s, broker, dir, books)
-	if err == nil {
-		err = books.err
+	if n == 0 {
+		window.Measure = b.Warmup
 	}
+	m, err = b.offer(ctx, r, broker, n, window)
 	switch {
 	case whole.Err() != nil: // somebody ended it: the broker has nothing to say
 		return m, context.Cause(whole)
@@ -104,53 +224,125 @@ func (b *bench) round(whole context.Context, s *scenario, p *peer) (m measuremen
 	case err != nil:
 		return m, broker.explain(err)
 	}
-	if m.PeakRSS, _, err = broker.memory(); err != nil {
-		return m, err
-	}
-	m.take(result, books)
 	return m, nil
 }
 
-// offer puts the scenario's load on a broker.
-func (b *bench) offer(ctx context.Context, s *scenario, broker *process, dir string, books *account) (loadgen.Result, error) {
-	cluster := []kgo.Opt{kgo.SeedBrokers(broker.addr), kgo.ClientID("walser-bench"), kgo.MetadataMinAge(100 * time.Millisecond)}
-	if err := loadgen.CreateTopic(ctx, cluster, s.load); err != nil {
-		return loadgen.Result{}, err
+// offer puts the load on a broker, and profiles a broker that can be.
+func (b *bench) offer(ctx context.Context, r *caseRun, broker *process, n int, w loadgen.Window) (m measurement, err error) {
+	books := &account{broker: broker, profiled: true}
+	if n > 0 {
+		w.Edge = books.edge
 	}
-	window := loadgen.Window{Warmup: b.warmup, Measure: b.measure, MaxBytes: b.maxBytes, Edge: books.edge}
-	switch s.kind {
-	case roundTrips:
-		return loadgen.RoundTrips(ctx, cluster, s.load, window)
-	case stream:
-		return loadgen.Stream(ctx, cluster, s.load, window)
+	load := r.load
+	load.Topic = fmt.Sprintf("bench-%d", n)
+	var result loadgen.Result
+	switch r.kind {
 	case consume, catchUp:
-		return b.readBacklog(ctx, cluster, s, dir, books)
+		load.Topic = "bench" // one backlog serves all rounds
+		if n == 0 {
+			return m, b.writeBacklog(ctx, r.kind, broker, load)
+		}
+		result, err = b.readBacklog(ctx, r.kind, broker, load, books)
+		err = errors.Join(err, broker.endProfile())
+	case manyPartitions:
+		if m.SoleBatchCPU, err = b.soleBatch(ctx, broker, load, w); err == nil {
+			result, err = b.onTopic(ctx, r, broker, load, w)
+			m.BatchCPU = books.total.brokerCPU / time.Duration(max(result.Batches, 1))
+		}
 	default:
-		return loadgen.Saturate(ctx, cluster, s.load, window)
+		result, err = b.onTopic(ctx, r, broker, load, w)
 	}
+	if err = errors.Join(err, books.err); err != nil || n == 0 {
+		return m, err
+	}
+	m.take(result, books)
+	return m, broker.keepProfile(b.kept.profile(r.name, broker.name, n))
 }
 
-// readBacklog writes a backlog, reads it until the warm-up has passed, and then until as much time was
-// measured as a round measures. Only the passes count, not what lies between them.
-func (b *bench) readBacklog(ctx context.Context, cluster []kgo.Opt, s *scenario, dir string, books *account) (total loadgen.Result, err error) {
-	if err := loadgen.Fill(ctx, cluster, s.load, b.backlog); err != nil {
-		return total, fmt.Errorf("write the backlog: %w", err)
+// soleBatch measures what a batch costs a broker where there is only one partition.
+func (b *bench) soleBatch(ctx context.Context, broker *process, load loadgen.Load, w loadgen.Window) (time.Duration, error) {
+	books := &account{broker: broker}
+	if w.Edge != nil {
+		w.Edge = books.edge
 	}
-	pass := func(edge func()) (loadgen.Result, error) {
-		if s.kind == catchUp {
-			if err := dropCache(dir); err != nil {
-				return loadgen.Result{}, fmt.Errorf("throw the backlog out of the page cache: %w", err)
-			}
+	load.Topic, load.Partitions = load.Topic+"-sole", 1
+	result, err := b.onTopic(ctx, &caseRun{benchCase: &benchCase{kind: manyPartitions}}, broker, load, w)
+	if err = errors.Join(err, books.err); err != nil {
+		return 0, err
+	}
+	return books.total.brokerCPU / time.Duration(max(result.Batches, 1)), nil
+}
+
+// onTopic puts a load on a topic that is there for it alone.
+func (b *bench) onTopic(ctx context.Context, r *caseRun, broker *process, load loadgen.Load, w loadgen.Window) (result loadgen.Result, err error) {
+	cluster := b.cluster(broker)
+	if err := loadgen.CreateTopic(ctx, cluster, load); err != nil {
+		return result, err
+	}
+	switch r.kind {
+	case saturate:
+		result, err = loadgen.Saturate(ctx, cluster, load, w)
+	case replay:
+		result, err = loadgen.Replay(ctx, cluster, load, w)
+	case manyPartitions:
+		if err := touchPartitions(ctx, broker, load); err != nil { // the first append to a file costs more
+			return result, err
 		}
-		return loadgen.CatchUp(ctx, cluster, s.load, loadgen.Window{Edge: edge})
+		result, err = loadgen.Replay(ctx, cluster, load, w)
+	case roundTrips:
+		result, err = loadgen.RoundTrips(ctx, cluster, load, w)
+	case stream:
+		result, err = loadgen.Stream(ctx, cluster, load, w)
+	default:
+		result, err = r.client.offer(ctx, broker, cluster, load, w)
 	}
-	for warm := time.Now(); time.Since(warm) < b.warmup; {
-		if _, err := pass(nil); err != nil {
-			return total, err
+	err = errors.Join(err, broker.endProfile())
+	warmedUp := w.Edge == nil && errors.Is(err, loadgen.ErrTooShort) // which has done what it is for
+	if err != nil && !warmedUp {
+		return result, err
+	}
+	if err := loadgen.DeleteTopic(ctx, cluster, load); err != nil {
+		return result, err
+	}
+	return result, awaitGone(ctx, broker, load.Topic)
+}
+
+// awaitGone waits until a deleted topic has no files, so that the next round does not pay for their
+// writeback.
+func awaitGone(ctx context.Context, broker *process, topic string) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, goneTimeout, fmt.Errorf("the files of topic %s are still there %v after it was deleted", topic, goneTimeout))
+	defer cancel()
+	return again(ctx, 20*time.Millisecond, func() error {
+		left, err := filepath.Glob(filepath.Join(broker.dir, "data", topic+"-*"))
+		if err == nil && len(left) > 0 {
+			err = fmt.Errorf("%s is there", left[0])
+		}
+		return err
+	})
+}
+
+// writeBacklog writes what the rounds read, and reads it until the warm-up has passed.
+func (b *bench) writeBacklog(ctx context.Context, k kind, broker *process, load loadgen.Load) error {
+	cluster := b.cluster(broker)
+	if err := loadgen.CreateTopic(ctx, cluster, load); err != nil {
+		return err
+	}
+	if err := loadgen.Fill(ctx, cluster, load, b.Backlog); err != nil {
+		return fmt.Errorf("write the backlog: %w", err)
+	}
+	for began := time.Now(); time.Since(began) < b.Warmup; {
+		if _, err := b.pass(ctx, k, broker, load, loadgen.Window{}); err != nil {
+			return err
 		}
 	}
-	for n := 0; total.Elapsed < b.measure && n < maxPasses; n++ {
-		result, err := pass(books.edge)
+	return nil
+}
+
+// readBacklog reads the backlog until as much time was measured as a round measures. Only the passes count,
+// not what lies between them.
+func (b *bench) readBacklog(ctx context.Context, k kind, broker *process, load loadgen.Load, books *account) (total loadgen.Result, err error) {
+	for n := 0; total.Elapsed < b.Measure && n < maxPasses; n++ {
+		result, err := b.pass(ctx, k, broker, load, loadgen.Window{Edge: books.edge})
 		if err != nil {
 			return total, err
 		}
@@ -161,41 +353,11 @@ func (b *bench) readBacklog(ctx context.Context, cluster []kgo.Opt, s *scenario,
 	return total, nil
 }
 
-// account adds up what the broker and this process use between pairs of edges.
-type account struct {
-	broker *process
-	open   bool
-	from   used
-	total  used
-	err    error // the first
-}
-
-// used is what two processes have used so far.
-type used struct {
-	brokerCPU, clientCPU time.Duration
-	diskRead             int64
-}
-
-func (a *account) edge() {
-	now, err := a.read()
-	if err != nil && a.err == nil {
-		a.err = fmt.Errorf("read the broker's account: %w", err)
+func (b *bench) pass(ctx context.Context, k kind, broker *process, load loadgen.Load, w loadgen.Window) (loadgen.Result, error) {
+	if k == catchUp {
+		if err := dropCache(broker.dir); err != nil {
+			return loadgen.Result{}, fmt.Errorf("throw the backlog out of the page cache: %w", err)
+		}
 	}
-	if a.open {
-		a.total.brokerCPU += now.brokerCPU - a.from.brokerCPU
-		a.total.clientCPU += now.clientCPU - a.from.clientCPU
-		a.total.diskRead += now.diskRead - a.from.diskRead
-	}
-	a.open, a.from = !a.open, now
-}
-
-func (a *account) read() (now used, err error) {
-	if now.brokerCPU, err = a.broker.cpu(); err != nil {
-		return now, err
-	}
-	if now.clientCPU, err = cpuOf("self"); err != nil {
-		return now, err
-	}
-	now.diskRead, err = a.broker.diskRead()
-	return now, err
+	return loadgen.CatchUp(ctx, b.cluster(broker), load, w)
 }

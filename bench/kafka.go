@@ -39,6 +39,7 @@ transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
+%[4]s
 `
 
 // kafkaLogging logs at INFO, as Kafka's own configuration does.
@@ -64,36 +65,41 @@ func prepareKafka(ctx context.Context, o *options, progress io.Writer) (*peer, e
 		name: peerKafka,
 		describe: []string{
 			"Apache Kafka " + kafkaVersion + ", KRaft, one combined node, formatted before the clock of start-up runs",
-			"acknowledges from the page cache: Kafka does not fsync by default",
+			"acknowledges from the page cache: Kafka does not fsync by default; " + deleteSoon,
 			version + ", " + java,
 			strings.Join(jvmOptions, " ") + " -Xlog:gc*",
 		},
-		command: func(ctx context.Context, at place) (*exec.Cmd, error) {
+		prepare: func(ctx context.Context, at place) error {
 			controller, err := freeAddr()
 			if err != nil {
-				return nil, err
+				return err
 			}
-			properties, logging := filepath.Join(at.dir, "server.properties"), filepath.Join(at.dir, "log4j2.properties")
-			text := fmt.Sprintf(kafkaProperties, at.addr, controller, filepath.Join(at.dir, "data"))
-			if err := errors.Join(os.WriteFile(properties, []byte(text), 0o600), os.WriteFile(logging, []byte(kafkaLogging), 0o600)); err != nil {
-				return nil, err
+			properties := filepath.Join(at.dir, "server.properties")
+			text := fmt.Sprintf(kafkaProperties, at.addr, controller, filepath.Join(at.dir, "data"), deleteSoon)
+			if err := errors.Join(os.WriteFile(properties, []byte(text), 0o600), os.WriteFile(kafkaLog(at), []byte(kafkaLogging), 0o600)); err != nil {
+				return err
 			}
 			format := exec.CommandContext(ctx, java, "-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", classPath,
 				"kafka.tools.StorageTool", "format", "--standalone", "-t", at.clusterID, "-c", properties)
 			format.Env, format.SysProcAttr = environment("KAFKA_"), childAttr()
 			if out, err := format.CombinedOutput(); err != nil {
-				return nil, fmt.Errorf("format Apache Kafka's directory: %w\n%s", err, out)
+				return fmt.Errorf("format Apache Kafka's directory: %w\n%s", err, out)
 			}
+			return nil
+		},
+		command: func(at place) *exec.Cmd {
 			args := slices.Concat(jvmOptions, []string{
 				"-Xlog:gc*:file=" + filepath.Join(at.dir, "gc.log") + ":time,tags:filecount=10,filesize=100M",
-				"-Dlog4j2.configurationFile=" + logging, "-cp", classPath, "kafka.Kafka", properties,
+				"-Dlog4j2.configurationFile=" + kafkaLog(at), "-cp", classPath, "kafka.Kafka", filepath.Join(at.dir, "server.properties"),
 			})
 			cmd := exec.Command(java, args...)
 			cmd.Env = environment("KAFKA_")
-			return cmd, nil
+			return cmd
 		},
 	}, nil
 }
+
+func kafkaLog(at place) string { return filepath.Join(at.dir, "log4j2.properties") }
 
 // findJars returns a directory with Apache Kafka's jars. Where none is given it is the cache that make e2e
 // uses, which is filled by Maven on first use.

@@ -2,8 +2,10 @@
 // they compare: throughput, latency, CPU and memory of the broker, start-up. docs/benchmarks.md says how to
 // run it and how to read it.
 //
-// Every round has a process and a directory of its own, and neither outlives it, however the program ends.
-// The load is internal/loadgen's; this program starts peers, reads their accounts in /proc, and reports.
+// A case is one load, and what Walser promises for it: its targets. Each case starts its peers afresh and lets
+// them take turns in rounds; a round of a peer gives a measurement. No process or data directory outlives its
+// case, however the program ends; measurements do, and a later run resumes behind them. The load is
+// internal/loadgen's; this program starts peers, reads their accounts in /proc, and reports.
 package main
 
 import (
@@ -37,7 +39,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	if o.list {
-		listScenarios(stdout)
+		listCases(stdout)
 		return nil
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, o.timeout, fmt.Errorf("-timeout %v is over", o.timeout))
@@ -52,13 +54,19 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	b := &bench{options: o, peers: peers, dir: dir, progress: stderr}
-	report := newReport(describeMachine(ctx, dir), o, peers)
-	err = b.measureAll(ctx, report)
-	if report.empty() {
+	kept, err := openResults(o.results, o.resume)
+	if err != nil {
 		return err
 	}
-	// A run that was cut short still shows the scenarios that it finished.
+	m := describeMachine(ctx, dir)
+	b := &bench{options: o, machine: m, peers: peers, kept: kept, dir: dir, progress: stderr}
+	report := &report{machine: m, peers: peers, options: o}
+	err = b.measureAll(ctx, report)
+	if len(report.cases) == 0 {
+		return err
+	}
+	fmt.Fprintf(stderr, "report.txt, report.json, report.svg and CPU profiles of Walser are in %s\n", kept.dir)
+	// A run that was cut short still shows the cases that it finished.
 	if o.output == "json" {
 		return errors.Join(err, report.writeJSON(stdout))
 	}

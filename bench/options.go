@@ -6,49 +6,49 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/walser-io/walser/internal/loadgen"
 )
 
 // options is what one run was asked for.
 type options struct {
-	scenarios []scenario
-	peers     []string
-	rounds    int
-	warmup    time.Duration
-	measure   time.Duration
-	maxBytes  int64 // of values that one round writes
-	backlog   int64 // bytes of values that a scenario reads again
-	timeout   time.Duration
-	output    string
-	list      bool
+	preset
+	cases   []benchCase
+	peers   []string
+	timeout time.Duration
+	output  string
+	list    bool
+	resume  bool
 
-	dir, walser, java, jars string
+	dir, results, walser, java, jars string
 }
 
 // preset is how much a run does unless flags say otherwise.
 type preset struct {
-	rounds          int
-	warmup, measure time.Duration
-	maxMiB          int64
-	backlogMiB      int64
-	timeout         time.Duration
+	Rounds   int
+	Warmup   time.Duration // of a process, before its first round
+	Settle   time.Duration // of a round, before its measured part
+	Measure  time.Duration
+	MaxBytes int64 // of values that a round writes
+	Backlog  int64 // bytes of values that a case reads again
 }
 
-var presets = map[string]preset{
-	"quick":   {rounds: 1, warmup: time.Second, measure: 1500 * time.Millisecond, maxMiB: 1024, backlogMiB: 256, timeout: 5 * time.Minute},
-	"default": {rounds: 3, warmup: 4 * time.Second, measure: 4 * time.Second, maxMiB: 4096, backlogMiB: 512, timeout: 20 * time.Minute},
-	"full":    {rounds: 5, warmup: 10 * time.Second, measure: 30 * time.Second, maxMiB: 4096, backlogMiB: 2048, timeout: 6 * time.Hour},
-}
+var (
+	full = preset{
+		Rounds: 5, Warmup: 10 * time.Second, Settle: time.Second, Measure: 10 * time.Second, MaxBytes: 3 << 30, Backlog: 2 << 30,
+	}
+	quick = preset{
+		Rounds: 1, Warmup: 2 * time.Second, Settle: 200 * time.Millisecond, Measure: 1500 * time.Millisecond, MaxBytes: 1 << 30, Backlog: 256 << 20,
+	}
+)
 
 const usage = `bench puts the same load on Walser and on Apache Kafka in turn and prints how they compare.
 
-  go run -C bench .                                   the default scenarios, both peers, under 5 minutes
-  go run -C bench . -quick                            under a minute, for a look
-  go run -C bench . -full -scenario all -peer all     figures to quote, hours
+  go run -C bench .                    every case, figures to quote: about 1.5 hours; it resumes where it was ended
+  go run -C bench . -quick             some cases, one short round of each: under 3 minutes
+  go run -C bench . -case NAME,NAME    some cases
 
 See docs/benchmarks.md.
 
@@ -56,12 +56,12 @@ See docs/benchmarks.md.
 
 func parseOptions(args []string, stderr io.Writer) (*options, error) {
 	var (
-		o                 options
-		quick, full       bool
-		peers, names      string
-		maxMiB, backlogMB int64
-		load              loadgen.Load
-		batchKiB          int
+		o                     options
+		isQuick               bool
+		peers, names          string
+		given                 preset
+		maxMiB, backlogMiB    int64
+		cacheDir, cacheDirErr = os.UserCacheDir()
 	)
 	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
 	fs.SetOutput(stderr)
@@ -69,114 +69,65 @@ func parseOptions(args []string, stderr io.Writer) (*options, error) {
 		fmt.Fprint(stderr, usage)
 		fs.PrintDefaults()
 	}
-	fs.BoolVar(&quick, "quick", false, "one short round: shows that it runs, not how fast")
-	fs.BoolVar(&full, "full", false, "five long rounds after a long warm-up: figures to quote")
-	fs.StringVar(&peers, "peer", "both", "`who` is measured: walser, walser-default, kafka, both (walser,kafka), all, or a list")
-	fs.StringVar(&names, "scenario", "default", "`which` scenarios: a list of names, default, or all; see -list")
-	fs.BoolVar(&o.list, "list", false, "list the scenarios")
+	fs.BoolVar(&isQuick, "quick", false, "some cases, one short round: shows that it runs, not how fast")
+	fs.StringVar(&peers, "peer", "", "`who` is measured: all, or a list of walser, walser-default and kafka; all, with -quick walser,kafka")
+	fs.StringVar(&names, "case", "", "`which` cases: a list of names, or all; see -list")
+	fs.BoolVar(&o.list, "list", false, "list the cases and their targets")
 	fs.StringVar(&o.output, "o", "table", "`output`: table or json")
-	fs.IntVar(&o.rounds, "rounds", 0, "rounds of each scenario and peer")
-	fs.DurationVar(&o.warmup, "warmup", 0, "warm-up of a round")
-	fs.DurationVar(&o.measure, "measure", 0, "measured part of a round")
+	fs.StringVar(&o.results, "results", "", "`directory` that keeps finished cases, profiles and the report; in the user's cache if unset")
+	fs.BoolVar(&o.resume, "resume", true, "take the cases that -results holds already; not with -quick, unless given")
+	fs.IntVar(&given.Rounds, "rounds", 0, "rounds of each case and peer")
+	fs.DurationVar(&given.Warmup, "warmup", 0, "warm-up of a process")
+	fs.DurationVar(&given.Measure, "measure", 0, "measured part of a round; three times that in the tail cases")
 	fs.Int64Var(&maxMiB, "max-mib", 0, "most `MiB` that a round writes; it ends earlier where it would write more")
-	fs.Int64Var(&backlogMB, "backlog-mib", 0, "`MiB` that the reading scenarios read again and again")
-	fs.DurationVar(&o.timeout, "timeout", 0, "bound of the whole run")
+	fs.Int64Var(&backlogMiB, "backlog-mib", 0, "`MiB` that the reading cases read again and again")
+	fs.DurationVar(&o.timeout, "timeout", 4*time.Hour, "bound of the whole run")
 	fs.StringVar(&o.dir, "dir", os.TempDir(), "`directory` for data, on the disk to be measured")
 	fs.StringVar(&o.walser, "walser", "", "walser `binary`; it is built from this repository if unset")
 	fs.StringVar(&o.java, "java", "", "`java` for Apache Kafka; the newest that is found if unset")
 	fs.StringVar(&o.jars, "jars", "", "`directory` with the jars of Apache Kafka "+kafkaVersion+"; the cache of make e2e if unset")
-
-	fs.IntVar(&load.Partitions, "partitions", 0, "partitions, instead of the scenario's")
-	fs.IntVar(&load.RecordBytes, "record-bytes", 0, "bytes of a value, instead of the scenario's")
-	fs.Float64Var(&load.Redundancy, "redundancy", 0.5, "share of a value that compresses away")
-	fs.Uint64Var(&load.Seed, "seed", 1, "seed of the values")
-	fs.IntVar(&load.Producers, "producers", 0, "producers, instead of the scenario's")
-	fs.IntVar(&load.Consumers, "consumers", 0, "consumers, instead of the scenario's")
-	fs.StringVar(&load.Acks, "acks", "all", "all (idempotent) or 1 (not)")
-	fs.DurationVar(&load.Linger, "linger", 0, "linger, instead of the scenario's")
-	fs.IntVar(&batchKiB, "batch-kib", 0, "largest batch in `KiB`, instead of the scenario's")
-	fs.StringVar(&load.Codec, "codec", "", "none, gzip, snappy, lz4 or zstd, instead of the scenario's")
-	fs.IntVar(&load.Rate, "rate", 0, "records per second of the open loops, instead of the scenario's")
 	if err := fs.Parse(args); err != nil {
 		return nil, err
 	}
-	given := map[string]bool{}
-	fs.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	set := map[string]bool{}
+	fs.Visit(func(f *flag.Flag) { set[f.Name] = true })
 
-	name := "default"
-	switch {
-	case quick && full:
-		return nil, errors.New("-quick and -full both say how much to do: give one of them")
-	case quick:
-		name = "quick"
-	case full:
-		name = "full"
+	name := "full"
+	o.preset = full
+	if isQuick {
+		name, o.preset = "quick", quick
+		o.resume = o.resume && set["resume"]
 	}
-	o.fill(presets[name], given, maxMiB, backlogMB)
+	if set["rounds"] {
+		o.Rounds = given.Rounds
+	}
+	if set["warmup"] {
+		o.Warmup = given.Warmup
+	}
+	if set["measure"] {
+		o.Measure = given.Measure
+		o.Settle = min(o.Settle, o.Measure)
+	}
+	if set["max-mib"] {
+		o.MaxBytes = maxMiB << 20
+	}
+	if set["backlog-mib"] {
+		o.Backlog = backlogMiB << 20
+	}
+	if o.results == "" && !o.list {
+		if cacheDirErr != nil {
+			return nil, fmt.Errorf("find a place for results: %w; give -results DIRECTORY", cacheDirErr)
+		}
+		o.results = filepath.Join(cacheDir, "walser-bench", name)
+	}
 	var err error
-	if o.peers, err = parsePeers(peers); err != nil {
+	if o.peers, err = parsePeers(peers, isQuick); err != nil {
 		return nil, err
 	}
-	if o.scenarios, err = parseScenarios(names); err != nil {
+	if o.cases, err = parseCases(names, isQuick); err != nil {
 		return nil, err
-	}
-	for i := range o.scenarios {
-		override(&o.scenarios[i].load, &load, given, batchKiB)
 	}
 	return &o, errors.Join(o.validate(fs.Args())...)
-}
-
-// fill takes from the preset what no flag gave.
-func (o *options) fill(p preset, given map[string]bool, maxMiB, backlogMiB int64) {
-	if !given["rounds"] {
-		o.rounds = p.rounds
-	}
-	if !given["warmup"] {
-		o.warmup = p.warmup
-	}
-	if !given["measure"] {
-		o.measure = p.measure
-	}
-	if !given["max-mib"] {
-		maxMiB = p.maxMiB
-	}
-	if !given["backlog-mib"] {
-		backlogMiB = p.backlogMiB
-	}
-	if !given["timeout"] {
-		o.timeout = p.timeout
-	}
-	o.maxBytes, o.backlog = maxMiB<<20, backlogMiB<<20
-}
-
-// override puts into a scenario's load what flags gave.
-func override(load, flags *loadgen.Load, given map[string]bool, batchKiB int) {
-	load.Redundancy, load.Seed = flags.Redundancy, flags.Seed
-	load.Acks, load.Idempotent = flags.Acks, flags.Acks == "all"
-	if given["partitions"] {
-		load.Partitions = flags.Partitions
-	}
-	if given["record-bytes"] {
-		load.RecordBytes = flags.RecordBytes
-	}
-	if given["producers"] {
-		load.Producers = flags.Producers
-	}
-	if given["consumers"] {
-		load.Consumers = flags.Consumers
-	}
-	if given["linger"] {
-		load.Linger = flags.Linger
-	}
-	if given["batch-kib"] {
-		load.BatchBytes = batchKiB << 10
-	}
-	if given["codec"] {
-		load.Codec = flags.Codec
-	}
-	if given["rate"] && load.Rate > 0 {
-		load.Rate = flags.Rate
-	}
 }
 
 func (o *options) validate(rest []string) (faults []error) {
@@ -187,32 +138,33 @@ func (o *options) validate(rest []string) (faults []error) {
 		faults = append(faults, fmt.Errorf("-o %s: want table or json", o.output))
 	}
 	for flag, ok := range map[string]bool{
-		"-rounds": o.rounds >= 1, "-warmup": o.warmup >= 0, "-measure": o.measure > 0, "-max-mib": o.maxBytes >= 1<<20,
-		"-backlog-mib": o.backlog >= 1<<20, "-timeout": o.timeout > 0,
+		"-rounds": o.Rounds >= 1, "-warmup": o.Warmup > 0, "-measure": o.Measure > 0, "-max-mib": o.MaxBytes >= 1<<20,
+		"-backlog-mib": o.Backlog >= 1<<20, "-timeout": o.timeout > 0,
 	} {
 		if !ok {
 			faults = append(faults, fmt.Errorf("%s is too small", flag))
 		}
 	}
-	for _, s := range o.scenarios {
-		if err := s.load.Validate(); err != nil {
-			faults = append(faults, fmt.Errorf("scenario %s: %w", s.name, err))
-		}
-	}
 	return faults
 }
 
-func parsePeers(text string) ([]string, error) {
-	switch text {
-	case "both":
-		text = peerWalser + "," + peerKafka
-	case "all":
-		text = peerWalser + "," + peerWalserDefault + "," + peerKafka
+// firstLook says that what was measured is too little to be quoted.
+func (p *preset) firstLook() bool {
+	return p.Rounds < full.Rounds || p.Warmup < full.Warmup || p.Measure < full.Measure
+}
+
+func parsePeers(text string, quick bool) ([]string, error) {
+	all := []string{peerWalser, peerKafka, peerWalserDefault}
+	switch {
+	case text == "all", text == "" && !quick:
+		return all, nil
+	case text == "":
+		return all[:2], nil
 	}
 	var peers []string
 	for name := range strings.SplitSeq(text, ",") {
-		if !slices.Contains([]string{peerWalser, peerWalserDefault, peerKafka}, name) || slices.Contains(peers, name) {
-			return nil, fmt.Errorf("-peer %s: want walser, walser-default, kafka, both, all, or a list of the first three", text)
+		if !slices.Contains(all, name) || slices.Contains(peers, name) {
+			return nil, fmt.Errorf("-peer %s: want all, or a list of walser, walser-default and kafka", text)
 		}
 		peers = append(peers, name)
 	}

@@ -11,6 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// profileSignal begins and ends a CPU profile of walser.
+const profileSignal = syscall.SIGUSR1
+
 // childAttr keeps Ctrl-C in the terminal from the child, which is ended in order, and lets the kernel end it
 // where this program dies without a chance to.
 func childAttr() *syscall.SysProcAttr {

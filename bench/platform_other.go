@@ -10,6 +10,8 @@ import (
 // The accounts of a process are read in Linux's /proc, so a run elsewhere ends here.
 var errLinux = errors.New("this program measures through /proc: it needs Linux")
 
+const profileSignal = syscall.SIGTERM // never sent
+
 func childAttr() *syscall.SysProcAttr { return nil }
 
 func dropCache(string) error { return errLinux }

@@ -1,27 +1,24 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 const (
-	readyTimeout = 60 * time.Second
+	readyTimeout = 3 * time.Minute // Apache Kafka waits for its own old session
 	endTimeout   = 10 * time.Second
 )
 
@@ -30,6 +27,7 @@ type place struct {
 	addr      string
 	dir       string // its own
 	clusterID string // tells it from any other
+	profile   string // where the broker puts CPU profiles; empty: it makes none
 }
 
 // process is a running broker. Its files lie in a directory that the caller removes after end.
@@ -40,18 +38,19 @@ type process struct {
 	logFile string
 	exited  chan struct{}
 	startUp time.Duration // from exec to the first Metadata answer that names the broker
+
+	profiling bool // a CPU profile has been begun
 }
 
-// startProcess starts a broker and waits until it answers.
-func startProcess(ctx context.Context, name string, at place, cmd *exec.Cmd) (*process, error) {
+// launch starts a broker's process, whose log goes on where an earlier one's ended.
+func launch(name string, at place, cmd *exec.Cmd) (*process, error) {
 	p := &process{place: at, name: name, cmd: cmd, logFile: filepath.Join(at.dir, "broker.log"), exited: make(chan struct{})}
-	log, err := os.Create(p.logFile)
+	log, err := os.OpenFile(p.logFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	defer log.Close() // the process has its own
 	cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = log, log, childAttr()
-	began := time.Now()
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
@@ -59,15 +58,30 @@ func startProcess(ctx context.Context, name string, at place, cmd *exec.Cmd) (*p
 		defer close(p.exited)
 		_ = cmd.Wait() // how it ended is in its log
 	}()
-	ctx, cancel := p.bound(ctx)
-	defer cancel(nil)
-	ctx, stop := context.WithTimeoutCause(ctx, readyTimeout, fmt.Errorf("it does not answer within %v", readyTimeout))
-	defer stop()
-	if err := awaitMetadata(ctx, at); err != nil {
+	return p, nil
+}
+
+// startProcess starts a broker and waits until it answers.
+func startProcess(ctx context.Context, name string, at place, cmd *exec.Cmd) (*process, error) {
+	began := time.Now()
+	p, err := launch(name, at, cmd)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.ready(ctx, func(ctx context.Context) error { return awaitMetadata(ctx, at) }); err != nil {
 		return nil, errors.Join(p.explain(fmt.Errorf("wait for %s: %w", name, err)), p.end())
 	}
 	p.startUp = time.Since(began)
 	return p, nil
+}
+
+// ready waits for something that a broker that has just been launched does soon.
+func (p *process) ready(ctx context.Context, await func(context.Context) error) error {
+	ctx, cancel := p.bound(ctx)
+	defer cancel(nil)
+	ctx, stop := context.WithTimeoutCause(ctx, readyTimeout, fmt.Errorf("it does not answer within %v", readyTimeout))
+	defer stop()
+	return await(ctx)
 }
 
 // bound returns a context that also ends when the process does.
@@ -138,6 +152,26 @@ func cpuOf(pid string) (time.Duration, error) {
 	return parseStat(string(text))
 }
 
+// machineCPU returns the CPU time that the whole machine has used: /proc/stat without idle and iowait. A
+// guest's time is in user already.
+func machineCPU() (time.Duration, error) {
+	text, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0, err
+	}
+	return parseMachine(string(text))
+}
+
+// parseMachine reads the first line of /proc/stat: user nice system idle iowait irq softirq steal (proc_stat(5)).
+func parseMachine(text string) (time.Duration, error) {
+	line, _, _ := strings.Cut(text, "\n")
+	fields := strings.Fields(line)
+	if len(fields) < 8 || fields[0] != "cpu" {
+		return 0, fmt.Errorf("/proc/stat begins with %q", line)
+	}
+	return ticks(fields[1:4], fields[6:8])
+}
+
 // userHZ is the unit of /proc/PID/stat, fixed in the kernel's interface.
 const userHZ = 100
 
@@ -149,15 +183,20 @@ func parseStat(text string) (time.Duration, error) {
 	if len(fields) < utime+4 {
 		return 0, fmt.Errorf("/proc/PID/stat is too short: %q", text)
 	}
-	var ticks int64
-	for _, f := range fields[utime : utime+4] {
-		n, err := strconv.ParseInt(f, 10, 64)
+	return ticks(fields[utime : utime+4])
+}
+
+// ticks adds up times of /proc.
+func ticks(lists ...[]string) (time.Duration, error) {
+	var sum int64
+	for _, field := range slices.Concat(lists...) {
+		n, err := strconv.ParseInt(field, 10, 64)
 		if err != nil {
-			return 0, fmt.Errorf("/proc/PID/stat: %w", err)
+			return 0, fmt.Errorf("a time in /proc: %w", err)
 		}
-		ticks += n
+		sum += n
 	}
-	return time.Duration(ticks) * (time.Second / userHZ), nil
+	return time.Duration(sum) * (time.Second / userHZ), nil
 }
 
 // field returns the number behind "name:" in a file of /proc.
@@ -170,61 +209,6 @@ func field(text, name string) (int64, error) {
 		}
 	}
 	return 0, fmt.Errorf("there is no %s in /proc", name)
-}
-
-// awaitMetadata asks for Metadata, as a client would first, until an answer names the broker. It asks over a
-// socket of its own, since a client library waits between its tries.
-func awaitMetadata(ctx context.Context, at place) error {
-	for {
-		named, err := askMetadata(ctx, at)
-		if named {
-			return nil
-		}
-		if ctx.Err() != nil {
-			return errors.Join(context.Cause(ctx), err)
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(time.Millisecond):
-		}
-	}
-}
-
-func askMetadata(ctx context.Context, at place) (named bool, err error) {
-	dialer := net.Dialer{Timeout: time.Second}
-	conn, err := dialer.DialContext(ctx, "tcp", at.addr)
-	if err != nil {
-		return false, err
-	}
-	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(5 * time.Second)) // fails only on a closed connection, as the write does
-	request := kmsg.NewPtrMetadataRequest()
-	request.Version, request.Topics = 8, []kmsg.MetadataRequestTopic{} // no topic; 8 is the last with plain headers
-	if _, err := conn.Write(kmsg.NewRequestFormatter(kmsg.FormatterClientID("walser-bench")).AppendRequest(nil, request, 1)); err != nil {
-		return false, err
-	}
-	var size [4]byte
-	if _, err := io.ReadFull(conn, size[:]); err != nil {
-		return false, err
-	}
-	answer := make([]byte, min(binary.BigEndian.Uint32(size[:]), 1<<20))
-	if _, err := io.ReadFull(conn, answer); err != nil {
-		return false, err
-	}
-	response := kmsg.NewPtrMetadataResponse()
-	response.Version = request.Version
-	if err := response.ReadFrom(bytes.TrimPrefix(answer, []byte{0, 0, 0, 1})); err != nil {
-		return false, err
-	}
-	if id := response.ClusterID; id == nil || *id != at.clusterID {
-		return false, errors.New("another broker answers there")
-	}
-	for _, broker := range response.Brokers {
-		if net.JoinHostPort(broker.Host, strconv.Itoa(int(broker.Port))) == at.addr {
-			return true, nil
-		}
-	}
-	return false, errors.New("its Metadata does not name it yet")
 }
 
 // freeAddr returns an address on loopback where nothing listens now. The port lies below those that Linux

@@ -3,10 +3,13 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"encoding/xml"
+	"errors"
 	"flag"
+	"io"
+	"math"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,33 +22,66 @@ var rewrite = flag.Bool("rewrite", false, "rewrite testdata")
 // madeUp is a report of rounds that nobody ran.
 func madeUp(t *testing.T) *report {
 	t.Helper()
-	o, err := parseOptions([]string{"-scenario", "produce-1k,tail,catchup", "-peer", "all"}, os.Stderr)
+	o, err := parseOptions([]string{"-case", "produce-1k-64p,tail-1k,catchup,start,librdkafka", "-rounds", "3"}, os.Stderr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := newReport(machine{
-		CPUs: 2, CPU: "made up", MemoryMiB: 1000, Kernel: "Linux 1.2", FileSystem: "ext4 on /dev/vda", LoadBefore: 0.1,
-		Go: "go1.26", Client: "franz-go v1", Commit: "commit abc",
-	}, o, []*peer{{name: peerWalser, describe: []string{"one", "two"}}, {name: peerWalserDefault, describe: []string{"three"}}, {name: peerKafka}})
-	for i := range o.scenarios {
+	r := &report{
+		machine: machine{
+			CPUs: 2, CPU: "made up", MemoryMiB: 1000, Kernel: "Linux 1.2", FileSystem: "ext4 on /dev/vda", LoadBefore: 0.1,
+			Go: "go1.26", Client: "franz-go v1", Commit: "commit abc",
+		},
+		options: o,
+		peers:   []*peer{{name: peerWalser, describe: []string{"one", "two"}}, {name: peerKafka}, {name: peerWalserDefault, describe: []string{"three"}}},
+	}
+	for i := range o.cases {
+		c := &caseReport{Case: o.cases[i].name, Rounds: map[string][]measurement{}, source: &o.cases[i]}
+		r.cases = append(r.cases, c)
+		if c.source.kind == librdkafka {
+			c.Missing = "nobody has it"
+			continue
+		}
 		for n, slow := range []int64{1, 2, 1} { // the second minute is slow for all
 			for name, factor := range map[string]int64{peerWalser: 4, peerWalserDefault: 2, peerKafka: 1} {
-				latency := &loadgen.Quantiles{
-					Count: 1000, P50: time.Duration(slow) * time.Millisecond / time.Duration(factor), P99: 10 * time.Millisecond, P999: time.Second,
+				if name == peerWalserDefault && !c.source.kind.durable() {
+					continue
 				}
 				m := measurement{
 					Round: n + 1, Peer: name, Records: 1e6 * factor / slow, Bytes: 1 << 30 * factor / slow, Elapsed: 2 * time.Second,
-					BrokerCPU: time.Second, ClientCPU: 1500 * time.Millisecond, PeakRSS: 100 << 20 * slow / factor, IdleRSS: 20 << 20,
-					StartUp: 1234 * time.Millisecond, DiskRead: 1 << 29,
+					BrokerCPU: time.Second, ClientCPU: 1500 * time.Millisecond, PeakRSS: 100e6 * slow / factor, IdleRSS: 20e6,
+					StartUp: 99 * time.Millisecond * time.Duration(slow), DiskRead: 1 << 29,
 				}
-				if o.scenarios[i].kind == stream {
+				if c.source.kind == stream {
+					latency := &loadgen.Quantiles{
+						Count: 1000, P50: time.Duration(slow) * time.Millisecond / time.Duration(factor), P99: 10 * time.Millisecond, P999: time.Second,
+					}
 					m.Produce, m.EndToEnd, m.Lag = latency, latency, latency
+					m.OtherCPU = time.Second
 				}
-				r.add(&o.scenarios[i], m)
+				c.Rounds[name] = append(c.Rounds[name], m)
 			}
 		}
 	}
 	return r
+}
+
+// golden compares what was printed with a file.
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	file := filepath.Join("testdata", name)
+	if *rewrite {
+		if err := os.WriteFile(file, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(got) != string(want) {
+		t.Errorf("it differs from %s; if that is meant: go test . -run Report -rewrite\n%s", file, got)
+	}
 }
 
 func TestReport_Table(t *testing.T) {
@@ -53,19 +89,31 @@ func TestReport_Table(t *testing.T) {
 	if err := madeUp(t).writeTable(&got); err != nil {
 		t.Fatal(err)
 	}
-	golden := filepath.Join("testdata", "table.txt")
-	if *rewrite {
-		if err := os.WriteFile(golden, got.Bytes(), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
+	golden(t, "table.txt", got.Bytes())
+}
+
+func TestReport_Plot(t *testing.T) {
+	var got bytes.Buffer
+	if err := writePlot(&got, madeUp(t).verdicts()); err != nil {
 		t.Fatal(err)
 	}
-	if got.String() != string(want) {
-		t.Errorf("the table differs from %s; if that is meant: go test . -run Table -rewrite\n%s", golden, got.String())
+	golden(t, "plot.svg", got.Bytes())
+	for element := xml.NewDecoder(&got); ; {
+		if _, err := element.Token(); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestPlotX_HalfAndDoubleAreAsFar(t *testing.T) {
+	one := plotX(1)
+	if left, right := one-plotX(0.5), plotX(2)-one; math.Abs(left-right) > 0.01 || left <= 0 {
+		t.Errorf("a half lies %v to the left of 1, twice %v to the right", left, right)
+	}
+	if plotX(0) != plotLabels || plotX(1e9) != plotLabels+plotWidth {
+		t.Errorf("what is off the axis lies at %v and %v", plotX(0), plotX(1e9))
 	}
 }
 
@@ -75,9 +123,11 @@ func TestReport_JSON(t *testing.T) {
 		t.Fatal(err)
 	}
 	var got struct {
-		Machine   machine
-		Scenarios []struct {
-			Name    string
+		Machine  machine
+		Verdicts []verdict
+		Cases    []struct {
+			Case    string
+			Missing string
 			Load    loadgen.Load
 			Figures []row
 			Rounds  map[string][]measurement
@@ -86,30 +136,38 @@ func TestReport_JSON(t *testing.T) {
 	if err := json.Unmarshal(out.Bytes(), &got); err != nil {
 		t.Fatal(err)
 	}
-	if len(got.Scenarios) != 3 || got.Scenarios[0].Load.RecordBytes != 1024 || len(got.Scenarios[0].Rounds[peerKafka]) != 3 || got.Machine.CPUs != 2 {
+	if len(got.Cases) != 5 || got.Cases[0].Load.RecordBytes != 1024 || len(got.Cases[0].Rounds[peerKafka]) != 3 || got.Machine.CPUs != 2 || got.Cases[4].Missing == "" {
 		t.Fatalf("got %+v", got)
 	}
-	first := got.Scenarios[0].Figures[0]
-	if want := (loadgen.Spread{Median: 2048, Min: 1024, Max: 2048, Rounds: 3}); first.Peers[peerWalser] != want {
-		t.Errorf("%s, %s of walser: %+v, want %+v", first.Name, first.Unit, first.Peers[peerWalser], want)
+	first := got.Cases[0].Figures[0]
+	if want := (spread{Median: 2000, Min: 1000, Max: 2000, Rounds: 3}); first.Peers[peerWalser] != want {
+		t.Errorf("%s of walser: %+v, want %+v", first.Name, first.Peers[peerWalser], want)
 	}
-	if want := (ratio{loadgen.Spread{Median: 4, Min: 4, Max: 4, Rounds: 3}, 3}); first.Ratios[peerWalser] != want {
-		t.Errorf("%s, %s, walser to kafka: %+v, want %+v", first.Name, first.Unit, first.Ratios[peerWalser], want)
+	if want := (ratio{spread{Median: 4, Min: 4, Max: 4, Rounds: 3}, 3}); first.Ratios[peerWalser] != want {
+		t.Errorf("%s, walser to kafka: %+v, want %+v", first.Name, first.Ratios[peerWalser], want)
+	}
+	if v := got.Verdicts[0]; v.Case != "produce-1k-64p" || v.Figure != throughput || !v.Holds || v.HoldsIn != 3 || v.Bound != 2.5 {
+		t.Errorf("the first verdict is %+v", v)
 	}
 }
 
-// A run that was cut short, or that measured no Kafka, has nothing to compare with.
+// A run that measured no Kafka has nothing to compare with.
 func TestReport_WithoutKafka(t *testing.T) {
 	r := madeUp(t)
-	for _, s := range r.scenarios {
-		delete(s.rounds, peerKafka)
+	for _, c := range r.cases {
+		delete(c.Rounds, peerKafka)
 	}
 	var out bytes.Buffer
 	if err := r.writeTable(&out); err != nil {
 		t.Fatal(err)
 	}
-	if strings.Contains(out.String(), "/ kafka") {
+	if strings.Contains(out.String(), "/ kafka") || !strings.Contains(out.String(), "not measured") {
 		t.Errorf("compared with nothing:\n%s", &out)
+	}
+	for _, v := range r.verdicts() {
+		if v.ToKafka == v.Measured {
+			t.Errorf("judged %+v", v)
+		}
 	}
 }
 
@@ -131,7 +189,7 @@ func TestNumber(t *testing.T) {
 func TestOrder_ForwardThenBackward(t *testing.T) {
 	peers := []*peer{{name: "a"}, {name: "b"}}
 	var got string
-	for n := range 4 {
+	for n := 1; n <= 4; n++ {
 		for _, p := range order(peers, n) {
 			got += p.name
 		}
@@ -151,43 +209,33 @@ func TestOptions(t *testing.T) {
 		return o
 	}
 	o := parse()
-	if len(o.scenarios) != 4 || !slices.Equal(o.peers, []string{peerWalser, peerKafka}) || o.rounds != 3 {
+	if len(o.cases) != len(cases()) || len(o.peers) != 3 || o.preset != full || !o.resume || o.firstLook() {
 		t.Errorf("by default: %+v", o)
 	}
-	for _, s := range o.scenarios {
-		if !s.load.Idempotent || s.load.Acks != "all" || s.load.Seed != 1 {
-			t.Errorf("%s: %+v", s.name, s.load)
-		}
-	}
-	if o := parse("-quick", "-rounds", "7"); o.rounds != 7 || o.warmup != presets["quick"].warmup {
+	o = parse("-quick", "-rounds", "7")
+	if o.Rounds != 7 || o.Warmup != quick.Warmup || o.resume || len(o.cases) == 0 || len(o.cases) == len(cases()) || len(o.peers) != 2 || !o.firstLook() {
 		t.Errorf("a flag beside a preset: %+v", o)
 	}
-	if all := parse("-scenario", "all", "-peer", "all"); len(all.scenarios) != len(scenarios()) || len(all.peers) != 3 {
-		t.Errorf("all: %+v", all)
+	if o := parse("-quick", "-resume", "-case", "all", "-peer", "kafka"); !o.resume || len(o.cases) != len(cases()) || len(o.peers) != 1 {
+		t.Errorf("what was given: %+v", o)
 	}
-	o = parse("-scenario", "tail,produce-1k", "-acks", "1", "-rate", "5", "-partitions", "2", "-record-bytes", "50", "-producers", "3",
-		"-consumers", "4", "-linger", "9ms", "-batch-kib", "16", "-codec", "zstd", "-seed", "8", "-redundancy", "0.25")
-	want := loadgen.Load{
-		Topic: "bench", Partitions: 2, RecordBytes: 50, Redundancy: 0.25, Seed: 8, Producers: 3, Acks: "1", InFlight: 5,
-		Linger: 9 * time.Millisecond, BatchBytes: 16 << 10, Codec: "zstd", Rate: 5, Consumers: 4,
+	if full, quick := parse().results, parse("-quick").results; full == quick || full == "" {
+		t.Errorf("results in %s and %s", full, quick)
 	}
-	if got := o.scenarios[0].load; got != want {
-		t.Errorf("got %+v, want %+v", got, want)
+	o = parse("-warmup", "3s", "-measure", "4s", "-max-mib", "5", "-backlog-mib", "6", "-case", "start,catchup")
+	if want := (preset{Rounds: 5, Warmup: 3 * time.Second, Settle: time.Second, Measure: 4 * time.Second, MaxBytes: 5 << 20, Backlog: 6 << 20}); o.preset != want {
+		t.Errorf("got %+v, want %+v", o.preset, want)
 	}
-	if got := o.scenarios[1].load; got.Rate != 0 {
-		t.Errorf("a closed loop has a rate of %d", got.Rate)
+	if len(o.cases) != 2 || o.cases[0].name != "start" {
+		t.Errorf("got %+v", o.cases)
 	}
 	for _, args := range [][]string{
 		{"-peer", "redis"},
 		{"-peer", "kafka,kafka"},
-		{"-scenario", "nope"},
+		{"-case", "nope"},
 		{"-o", "xml"},
 		{"-rounds", "0"},
 		{"-measure", "0s"},
-		{"-quick", "-full"},
-		{"-acks", "0"},
-		{"-codec", "rar"},
-		{"-partitions", "0"},
 		{"extra"},
 		{"-max-mib", "0"},
 	} {
@@ -206,6 +254,18 @@ func TestParseStat(t *testing.T) {
 	}
 	for _, text := range []string{"", "42 (a) S 1 2 3", "42 (a) S 1 2 3 4 5 6 7 8 9 10 x 20 3 4"} {
 		if _, err := parseStat(text); err == nil {
+			t.Errorf("took %q", text)
+		}
+	}
+}
+
+func TestParseMachine(t *testing.T) {
+	got, err := parseMachine("cpu  100 20 3 4000 500 6 7 8 90 1\ncpu0 1 1 1 1 1 1 1 1\n")
+	if want := 1360 * time.Millisecond; err != nil || got != want {
+		t.Errorf("got %v, %v, want %v", got, err, want)
+	}
+	for _, text := range []string{"", "cpu 1 2", "cpu0 1 2 3 4 5 6 7 8", "cpu 1 2 x 4 5 6 7 8"} {
+		if _, err := parseMachine(text); err == nil {
 			t.Errorf("took %q", text)
 		}
 	}

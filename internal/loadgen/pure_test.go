@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/klauspost/compress/zstd"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"pgregory.net/rapid"
@@ -135,40 +134,6 @@ func TestLatency_WhatLiesOutsideCounts(t *testing.T) {
 	latency.Record(time.Hour)
 	if q := latency.Quantiles(); q.Count != 2 || q.P50 > 2*shortest || q.Max < longest {
 		t.Errorf("got %+v", q)
-	}
-}
-
-func TestSpreadOf(t *testing.T) {
-	for _, tc := range []struct {
-		values []float64
-		want   Spread
-	}{
-		{nil, Spread{}},
-		{[]float64{3}, Spread{Median: 3, Min: 3, Max: 3, Rounds: 1}},
-		{[]float64{9, 1, 2}, Spread{Median: 2, Min: 1, Max: 9, Rounds: 3}},
-		{[]float64{4, 1, 8, 2}, Spread{Median: 3, Min: 1, Max: 8, Rounds: 4}},
-	} {
-		if diff := cmp.Diff(tc.want, SpreadOf(tc.values)); diff != "" {
-			t.Errorf("of %v (-want +got):\n%s", tc.values, diff)
-		}
-	}
-}
-
-func TestRatioOf(t *testing.T) {
-	// The third minute was slow for both: the ratios do not show it, the columns do.
-	got, ok := RatioOf([]float64{30, 32, 10}, []float64{10, 8, 5})
-	if want := (Spread{Median: 30.0 / 8, Min: 2, Max: 4, Rounds: 3}); !ok || got != want {
-		t.Errorf("got %+v, %v, want %+v", got, ok, want)
-	}
-	for name, pair := range map[string][2][]float64{
-		"none":       {nil, nil},
-		"one column": {{1}, nil},
-		"of zero":    {{1, 2}, {0, 1}},
-		"zero/zero":  {{0}, {0}},
-	} {
-		if got, ok := RatioOf(pair[0], pair[1]); ok {
-			t.Errorf("%s: a ratio of %+v", name, got)
-		}
 	}
 }
 
