@@ -10,7 +10,7 @@ import (
 
 // The plot's measures, in pixels, and the ratios at the ends of its axis.
 const (
-	plotLabels = 330
+	plotLabels = 390
 	plotWidth  = 560
 	plotValues = 190
 	plotRow    = 20

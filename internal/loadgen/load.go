@@ -79,7 +79,7 @@ func (l *Load) Validate() error {
 
 // Describe returns the load as lines of what is pinned, for a report.
 func (l *Load) Describe() []string {
-	lines := []string{fmt.Sprintf("records: %d bytes, no key, %.0f %% redundant, seed %d, codec %s", l.RecordBytes, 100*l.Redundancy, l.Seed, l.Codec)}
+	lines := []string{fmt.Sprintf("records: %d bytes, no key, %.0f %% redundant (bytes of a PCG, then zeros), seed %d, codec %s", l.RecordBytes, 100*l.Redundancy, l.Seed, l.Codec)}
 	if l.PerRequest > 0 {
 		lines = append(lines, fmt.Sprintf("partitions: %d; replayed over %d connections, %d requests in flight on each, acks=%s, no producer id, %d batches of %d KiB in a request, encoded before the clock starts",
 			l.Partitions, l.Producers, l.InFlight, l.Acks, l.PerRequest, l.BatchBytes>>10))
