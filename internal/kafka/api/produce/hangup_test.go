@@ -1,7 +1,6 @@
 package produce_test
 
 import (
-	"fmt"
 	"runtime"
 	"sync/atomic"
 	"testing"
@@ -81,7 +80,7 @@ func await(t *testing.T, what string, met func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); !met(); runtime.Gosched() {
 		if time.Now().After(deadline) {
-			t.Fatal(fmt.Sprintf("it does not come that %s", what))
+			t.Fatalf("it does not come that %s", what)
 		}
 	}
 }
