@@ -225,10 +225,9 @@ func runModel(t testing.TB, seed uint64, drop func(vfs.Op) bool) {
 func TestCleaner_NeedsEachSync(t *testing.T) {
 	ours := regexp.MustCompile(`Rewrite|completeSwaps|cleaned|cleaner-offset`)
 	vfstest.DroppedSyncs(t, map[string]string{
-		"sync checkpoint.WriteOffsets cleaner-offset-checkpoint.tmp": "compaction begins at the start of the log again",
-		"sync segment.(*Segment).writeIndex #.index.cleaned":         "an entry counts only where it fits its batch; the index is rebuilt",
-		"sync segment.(*Segment).writeIndex #.timeindex.cleaned":     "TestLog_NeedsEachSyncAtAnyStep misses the same sync of a segment that is not compacted",
-		"syncdir storage.(*Rewrite).finish <partition>":              "promote syncs the directory before anything is replaced; it counts only where a rewrite grew past one segment of 2 GiB",
+		"sync segment.(*Segment).writeIndex #.index.cleaned":     "an entry counts only where it fits its batch; the index is rebuilt",
+		"sync segment.(*Segment).writeIndex #.timeindex.cleaned": "TestLog_NeedsEachSyncAtAnyStep misses the same sync of a segment that is not compacted",
+		"syncdir storage.(*Rewrite).finish <partition>":          "promote syncs the directory before anything is replaced; it counts only where a rewrite grew past one segment of 2 GiB",
 	}, func(t testing.TB, seed uint64, drop func(vfs.Op) bool) {
 		runModel(t, seed, func(op vfs.Op) bool { return ours.MatchString(vfstest.Site(op)) && drop(op) })
 	})
