@@ -117,6 +117,9 @@ const otherAnswers = `- A number that only Java takes for one (1d, NaN) is refus
 - A value that crosses log.cleaner.min.compaction.lag.ms and log.cleaner.max.compaction.lag.ms is refused for
   brokers as it is for topics; Kafka lets it in, and then refuses changes to topics.
 - log.cleaner.threads=0 is refused by name (Kafka: "/ by zero"), and the number may change by any factor.
+- Above max.connections a new connection is closed at once; Kafka leaves it waiting until another one ends.
+- 0 is refused for the intervals of the checkpoints; Kafka then writes them once. offsets.topic.segment.bytes below
+  1048576 is refused, with which the topic could never be made.
 - max.connections.per.ip.overrides takes addresses only; Kafka looks up names, once.
 - Without inter.broker.listener.name, a node that has no listener called PLAINTEXT uses its first one.
 - Once a dynamic log.retention.ms or log.flush.interval.ms is set, DescribeConfigs still answers what the file

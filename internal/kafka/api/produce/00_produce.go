@@ -5,8 +5,8 @@ package produce
 // Behaviour: batches are validated and appended in the order of the request. acks=0 answers nothing, and
 // closes the connection where a batch failed; acks=1 answers after the append (after the flush, where
 // write.caching makes the node wait for one); acks=-1 when the high watermark has passed. A request whose
-// wait times out is answered with REQUEST_TIMED_OUT, its batches stay, as do those of a producer that hangs up. A retried batch is answered with
-// the offsets of the first time.
+// wait times out is answered with REQUEST_TIMED_OUT; its batches stay, as do those of a producer that hangs
+// up. A retried batch is answered with the offsets of the first time.
 //
 // Versions: v3 headers and transactional ids; v5 log start offset; v7 zstd (KIP-110: before it zstd gets
 // UNSUPPORTED_COMPRESSION_TYPE); v8 errors of single records (KIP-467); v9 flexible; v10 leader hints
