@@ -342,6 +342,12 @@ func TestLoad_Faults(t *testing.T) {
 		{"no cleaners", "log.cleaner.threads=0", []string{
 			`log.cleaner.threads = "0" (server.properties:1): must be at least 1; turn compaction off with log.cleaner.enable=false`,
 		}},
+		{"checkpoints once", "replica.high.watermark.checkpoint.interval.ms=0", []string{
+			`replica.high.watermark.checkpoint.interval.ms = "0" (server.properties:1): must be at least 1`,
+		}},
+		{"group segments too small", "offsets.topic.segment.bytes=1048575", []string{
+			`offsets.topic.segment.bytes = "1048575" (server.properties:1): must be at least 1048576, the least segment.bytes of a topic`,
+		}},
 		{"nobody may connect", "max.connections.per.ip=0", []string{
 			`max.connections.per.ip = "0" (server.properties:1): must be above 0 where max.connections.per.ip.overrides is not set: no client could connect`,
 		}},

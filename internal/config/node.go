@@ -232,6 +232,7 @@ func (s *Static) checkRules(n Node, faults *Faults) {
 	if lo, hi := s.value("log.cleaner.min.compaction.lag.ms").Int(), s.value("log.cleaner.max.compaction.lag.ms").Int(); lo > hi {
 		s.fault(faults, "log.cleaner.min.compaction.lag.ms", fmt.Sprintf("must not be above log.cleaner.max.compaction.lag.ms, %d", hi), "")
 	}
+	s.checkIntervals(faults)
 	s.checkCleaner(faults)
 	s.checkConnections(faults)
 	if largest := s.value("message.max.bytes").Int(); largest > int64(n.Limits.SocketRequestMaxBytes) {
@@ -263,6 +264,23 @@ func (s *Static) checkCleaner(faults *Faults) {
 	}
 	if s.value("log.cleaner.dedupe.buffer.size").Int()/threads <= 1<<20 {
 		s.fault(faults, "log.cleaner.dedupe.buffer.size", fmt.Sprintf("must be above 1048576 for each of the %d log.cleaner.threads", threads), "")
+	}
+}
+
+// checkIntervals refuses what Kafka takes for "once", and a segment size with which the topic of the groups could
+// never be made.
+func (s *Static) checkIntervals(faults *Faults) {
+	for _, name := range []string{
+		"log.flush.offset.checkpoint.interval.ms", "log.flush.start.offset.checkpoint.interval.ms",
+		"replica.high.watermark.checkpoint.interval.ms",
+	} {
+		if s.value(name).Int() < 1 {
+			s.fault(faults, name, "must be at least 1", "")
+		}
+	}
+	const key, least = "offsets.topic.segment.bytes", 1 << 20
+	if s.value(key).Int() < least {
+		s.fault(faults, key, fmt.Sprintf("must be at least %d, the least segment.bytes of a topic", least), "")
 	}
 }
 

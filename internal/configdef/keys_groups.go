@@ -17,7 +17,7 @@ func groupCoordinatorKeys() []Key {
 		intKey("offsets.topic.num.partitions", "50", "Partitions of __consumer_offsets; fixed once the topic exists.").bound(atLeast(1)),
 		shortKey("offsets.topic.replication.factor", "3", "Replicas of __consumer_offsets, but no more than there are brokers.").bound(atLeast(1)).
 			differs("3", "The topic gets as many replicas as there are brokers up to this number, so that a single node has groups too; Kafka refuses to create it."),
-		intKey("offsets.topic.segment.bytes", "104857600", "Segment size of __consumer_offsets.").bound(atLeast(1 << 20)),
+		intKey("offsets.topic.segment.bytes", "104857600", "Segment size of __consumer_offsets.").bound(atLeast(1)),
 		intKey("offsets.topic.compression.codec", "0", "Codec of __consumer_offsets: 0 none, 1 gzip, 2 snappy, 3 lz4, 4 zstd.").noEffect(noCoordinatorCodec),
 		intKey("offsets.load.buffer.size", "5242880", "Bytes read at a time when a coordinator loads a partition of __consumer_offsets.").bound(atLeast(1)),
 		intKey("offsets.retention.minutes", "10080", "How long a group's offsets outlive its last member.").bound(atLeast(1)),

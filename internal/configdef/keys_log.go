@@ -19,8 +19,8 @@ func logKeys() []Key {
 		longKey("log.flush.interval.messages", "9223372036854775807", "Records after which a partition is flushed to disk.").bound(atLeast(1)).clusterWide(),
 		longKey("log.flush.interval.ms", unset, "Age of the oldest unflushed record at which a partition is flushed to disk.").clusterWide(),
 		longKey("log.flush.scheduler.interval.ms", "9223372036854775807", "log.flush.interval.ms, where that is unset."),
-		intKey("log.flush.offset.checkpoint.interval.ms", "60000", "Pause between two writes of the recovery points.").bound(atLeast(1)),
-		intKey("log.flush.start.offset.checkpoint.interval.ms", "60000", "Pause between two writes of the log start offsets.").bound(atLeast(1)),
+		intKey("log.flush.offset.checkpoint.interval.ms", "60000", "Pause between two writes of the recovery points.").bound(atLeast(0)),
+		intKey("log.flush.start.offset.checkpoint.interval.ms", "60000", "Pause between two writes of the log start offsets.").bound(atLeast(0)),
 		boolKey("log.preallocate", "false", "Whether a new segment's file is allocated in full.").clusterWide(),
 		longKey("log.segment.delete.delay.ms", "60000", "How long a deleted segment's files stay on disk.").bound(atLeast(0)).clusterWide(),
 		longKey("log.initial.task.delay.ms", "30000", "Pause before background work on logs begins after a start.").bound(atLeast(0)).internal().noEffect(noStartDelay),
@@ -50,6 +50,6 @@ func logKeys() []Key {
 		longKey("log.cleaner.max.compaction.lag.ms", "9223372036854775807", "Age at which an uncompacted record makes its partition due.").bound(atLeast(1)).clusterWide(),
 		intKey("producer.id.expiration.ms", "86400000", "Silence after which the state of an idempotent producer is forgotten.").bound(atLeast(1)).clusterWide(),
 		intKey("producer.id.expiration.check.interval.ms", "600000", "Pause between two looks for producers to forget.").bound(atLeast(1)).internal(),
-		longKey("replica.high.watermark.checkpoint.interval.ms", "5000", "Pause between two writes of the high watermarks.").bound(atLeast(1)),
+		longKey("replica.high.watermark.checkpoint.interval.ms", "5000", "Pause between two writes of the high watermarks."),
 	}
 }
