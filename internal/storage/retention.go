@@ -178,7 +178,6 @@ func (l *Log) deleteHead(segs []*segment.Segment, n int) error {
 	if err := l.retire(segs[:n]); err != nil {
 		return l.fail(fmt.Errorf("delete segments below %d: %w", base, err))
 	}
-	// The snapshot at base knows the producers of what is deleted.
 	if err := l.removeSnapshots(func(offset int64) bool { return offset < base }); err != nil {
 		return l.fail(fmt.Errorf("delete segments below %d: %w", base, err))
 	}

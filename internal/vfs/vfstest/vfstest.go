@@ -1,5 +1,5 @@
 // Package vfstest is the suite that every vfs.FS passes: what callers may rely on, and nothing that only
-// one implementation does.
+// one implementation does. DroppedSyncs holds against its callers: it looks for syncs that they do not need.
 package vfstest
 
 import (
