@@ -120,10 +120,11 @@ func TestNode_FailedLogDirectory(t *testing.T) {
 		t.Errorf("stop: %v", err)
 	}
 	client = nodetest.Start(t, nodetest.Options{FS: fs, Set: []string{"log.dirs=/a,/b"}}).Client()
-	await(t, "the log is recovered", func() bool { return second(tryFetch(t, client, "t", lost, 0)) == nil })
-	if p, err := tryFetch(t, client, "t", lost, 0); err != nil || p.HighWatermark != 1 {
-		t.Errorf("after a start with a sound disk: high watermark %d, %v; want 1", p.HighWatermark, err)
-	}
+	// The high watermark may start lower: what was recovered is owed a flush first.
+	await(t, "after a start with a sound disk the record is there", func() bool {
+		p, err := tryFetch(t, client, "t", lost, 0)
+		return err == nil && p.HighWatermark == 1
+	})
 	if err := tryProduce(t, client, "t", lost, []byte("again")); err != nil {
 		t.Error(err)
 	}
