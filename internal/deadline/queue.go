@@ -25,19 +25,27 @@ type Queue struct {
 		xsync.Mutex
 		entries entries
 		nextSeq uint64
+		free    []*entry // to be used again, so that a request that waits allocates nothing
 	}
 }
 
 // Handle names one scheduled function. The zero Handle names none.
-type Handle struct{ e *entry }
+type Handle struct {
+	e   *entry
+	use uint64
+}
 
-// entry is one deadline. Queue.mu guards it.
+// entry is one deadline, and then another one. Queue.mu guards it.
 type entry struct {
 	at    time.Time
 	seq   uint64 // order among equal deadlines
-	index int    // in the heap; -1 once it ran or was cancelled
+	index int    // in the heap
+	use   uint64 // tells the deadlines that it served from each other
 	fn    func(now time.Time)
 }
+
+// maxFree bounds the entries that are kept: a burst of deadlines leaves no more behind.
+const maxFree = 1024
 
 // New returns an empty queue. Nothing happens until Run.
 func New() *Queue { return &Queue{wake: make(chan struct{}, 1)} }
@@ -45,17 +53,38 @@ func New() *Queue { return &Queue{wake: make(chan struct{}, 1)} }
 // Schedule has fn called with the current time at or soon after at. A deadline that has passed is due at
 // once, on Run's goroutine like any other. It takes O(log n).
 func (q *Queue) Schedule(at time.Time, fn func(now time.Time)) Handle {
-	e := &entry{at: at, fn: fn}
 	q.mu.Lock()
-	e.seq = q.mu.nextSeq
+	e := q.entryLocked()
+	e.at, e.fn, e.seq = at, fn, q.mu.nextSeq
 	q.mu.nextSeq++
 	heap.Push(&q.mu.entries, e)
 	isFirst := e.index == 0
+	h := Handle{e, e.use}
 	q.mu.Unlock()
 	if isFirst {
 		q.nudge()
 	}
-	return Handle{e}
+	return h
+}
+
+func (q *Queue) entryLocked() *entry {
+	last := len(q.mu.free) - 1
+	if last < 0 {
+		return new(entry)
+	}
+	e := q.mu.free[last]
+	q.mu.free[last] = nil
+	q.mu.free = q.mu.free[:last]
+	return e
+}
+
+// freeLocked takes an entry that has left the heap. Handles of its deadline name nothing from here on.
+func (q *Queue) freeLocked(e *entry) {
+	e.fn = nil // handles may be kept; what fn holds on to need not be
+	e.use++
+	if len(q.mu.free) < maxFree {
+		q.mu.free = append(q.mu.free, e)
+	}
 }
 
 // Cancel takes a deadline out in O(log n). It returns true where fn had not been started and now never
@@ -66,13 +95,13 @@ func (q *Queue) Cancel(h Handle) bool {
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if h.e.index < 0 {
+	if h.e.use != h.use {
 		return false
 	}
 	// Run is not told when the first goes: it then wakes once for nothing, which costs less than a wake-up
 	// for each of the many deadlines that are cancelled in time.
 	heap.Remove(&q.mu.entries, h.e.index)
-	h.e.fn = nil // the handle may be kept; what fn holds on to need not be
+	q.freeLocked(h.e)
 	return true
 }
 
@@ -83,7 +112,7 @@ func (q *Queue) Reschedule(h Handle, at time.Time) bool {
 		return false
 	}
 	q.mu.Lock()
-	if h.e.index < 0 {
+	if h.e.use != h.use {
 		q.mu.Unlock()
 		return false
 	}
@@ -151,7 +180,8 @@ func (q *Queue) next(now time.Time) (fn func(time.Time), wait time.Duration) {
 		return nil, wait
 	}
 	heap.Pop(&q.mu.entries)
-	fn, first.fn = first.fn, nil
+	fn = first.fn
+	q.freeLocked(first)
 	return fn, 0
 }
 
@@ -192,6 +222,5 @@ func (h *entries) Pop() any {
 	e := (*h)[last]
 	(*h)[last] = nil
 	*h = (*h)[:last]
-	e.index = -1
 	return e
 }

@@ -78,6 +78,15 @@ func TestQueue_CallsAtTheTimeInOrder(t *testing.T) {
 		if q.Cancel(later) || q.Reschedule(later, at(time.Hour)) || q.Cancel(deadline.Handle{}) || q.Reschedule(deadline.Handle{}, start) {
 			t.Error("a deadline that ran, or the zero Handle, was cancelled or moved")
 		}
+		reused := q.Schedule(time.Now().Add(time.Hour), record("never"))
+		for _, old := range []deadline.Handle{gone, moved, later} {
+			if q.Cancel(old) || q.Reschedule(old, start) {
+				t.Error("a handle of a deadline that is over names a new one")
+			}
+		}
+		if !q.Cancel(reused) {
+			t.Error("a deadline could not be cancelled")
+		}
 		want := []call{
 			{"past", 0},
 			{"brought forward", 500 * time.Millisecond},
