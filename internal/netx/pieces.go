@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"syscall"
 
 	"github.com/walser-io/walser/internal/vfs"
 )
@@ -53,24 +54,41 @@ type PieceWriter struct {
 	scratch  []byte      // what pending may point into; nil until needed
 	used     int         // bytes of scratch that pending points to
 	vectored bool        // conn takes a vector in one system call
+	raw      syscall.RawConn
+	sender   sender
 }
 
 // WritePieces writes pieces to conn with a PieceWriter of its own.
 func WritePieces(conn net.Conn, pieces []Piece) (int64, error) {
 	var w PieceWriter
-	return w.Write(conn, pieces)
+	return w.Write(conn, RawOf(conn), pieces)
+}
+
+// RawOf returns the descriptor of a TCP connection, nil of any other. It is made anew by each call, so whoever
+// writes often keeps it.
+func RawOf(conn net.Conn) syscall.RawConn {
+	tcp, ok := conn.(*net.TCPConn)
+	if !ok {
+		return nil
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return nil // closed already, which the first read or write says too
+	}
+	return raw
 }
 
 // Write writes all pieces in order and returns how many bytes went out. It honours the write deadline of
 // conn. After an error an unknown part of the answer is with the peer: the connection must be closed. A
 // file that ends before its region does is such an error (io.ErrUnexpectedEOF), since the size was
-// announced before. The memory of the pieces is the caller's again on return.
-func (w *PieceWriter) Write(conn net.Conn, pieces []Piece) (int64, error) {
+// announced before. The memory of the pieces is the caller's again on return. raw is RawOf(conn).
+func (w *PieceWriter) Write(conn net.Conn, raw syscall.RawConn, pieces []Piece) (int64, error) {
 	if len(pieces) == 1 && pieces[0].Region == nil {
 		n, err := conn.Write(pieces[0].Bytes)
 		return int64(n), err
 	}
 	_, w.vectored = conn.(*net.TCPConn)
+	w.raw = raw
 	w.reserve(w.copied(pieces))
 	defer w.forget()
 	var sent int64
@@ -121,7 +139,7 @@ func (w *PieceWriter) add(conn net.Conn, p *Piece) (int64, error) {
 	if err != nil {
 		return sent, err
 	}
-	n, err := sendFile(conn, region)
+	n, err := w.sender.send(conn, w.raw, region)
 	if errors.Is(err, errNoSendfile) {
 		w.reserve(region.Length)
 		n, err = w.copyRegion(conn, region)
@@ -216,7 +234,7 @@ func (w *PieceWriter) flush(conn net.Conn) (n int64, err error) {
 // forget drops the references to the caller's memory after an error.
 func (w *PieceWriter) forget() {
 	clear(w.pending[:cap(w.pending)]) // also what flush left behind its length
-	w.pending, w.vector, w.used = w.pending[:0], nil, 0
+	w.pending, w.vector, w.used, w.raw = w.pending[:0], nil, 0, nil
 }
 
 func regionError(r *FileRegion, err error) error {

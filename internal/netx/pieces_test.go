@@ -197,7 +197,7 @@ func TestPieceWriter_Reuse(t *testing.T) {
 				size := i * 1500
 				head := fmt.Appendf(nil, "answer %d;", i)
 				want = append(append(append(want, head...), data[i:i+size]...), "end"...)
-				_, err := w.Write(server, []netx.Piece{
+				_, err := w.Write(server, netx.RawOf(server), []netx.Piece{
 					{Bytes: head}, {Region: &netx.FileRegion{File: f, Offset: int64(i), Length: size}}, {Bytes: []byte("end")},
 				})
 				if err != nil {
@@ -332,11 +332,12 @@ func BenchmarkWritePieces(b *testing.B) {
 					}
 				}()
 				var w netx.PieceWriter
+				raw := netx.RawOf(server)
 				pieces := []netx.Piece{{Bytes: make([]byte, 60)}, {Region: &netx.FileRegion{File: f, Length: size}}}
 				b.SetBytes(int64(size + 60))
 				b.ReportAllocs()
 				for b.Loop() {
-					if _, err := w.Write(server, pieces); err != nil {
+					if _, err := w.Write(server, raw, pieces); err != nil {
 						b.Fatal(err)
 					}
 				}

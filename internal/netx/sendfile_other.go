@@ -2,7 +2,12 @@
 
 package netx
 
-import "net"
+import (
+	"net"
+	"syscall"
+)
 
-// sendFile says that this platform copies.
-func sendFile(net.Conn, *FileRegion) (int64, error) { return 0, errNoSendfile }
+// sender says that this platform copies.
+type sender struct{}
+
+func (*sender) send(net.Conn, syscall.RawConn, *FileRegion) (int64, error) { return 0, errNoSendfile }

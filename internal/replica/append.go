@@ -33,6 +33,7 @@ type Append struct {
 	pending   atomic.Int32 // entries without a result, plus one while Manager.Append runs
 	deadlines *deadline.Queue
 	deadline  deadline.Handle
+	expire    func(time.Time) // answers what still waits; made when it is first needed
 	timed     bool
 	stuck     bool
 }
@@ -99,7 +100,10 @@ func (m *Manager) Append(a *Append) {
 	if waits {
 		a.timed = true
 		a.deadlines = m.deadlines
-		a.deadline = m.deadlines.Schedule(m.now().Add(a.Timeout), func(time.Time) { m.CancelAppend(a, kafkaerr.RequestTimedOut) })
+		if a.expire == nil {
+			a.expire = func(time.Time) { m.CancelAppend(a, kafkaerr.RequestTimedOut) }
+		}
+		a.deadline = m.deadlines.Schedule(m.now().Add(a.Timeout), a.expire)
 	}
 	a.finishOne()
 }

@@ -27,6 +27,7 @@ type Fetch struct {
 	expired   atomic.Bool
 	deadlines *deadline.Queue
 	deadline  deadline.Handle
+	onExpiry  func(time.Time) // f.expire, bound when it is first needed
 	timed     bool
 	enlisted  bool
 	stuck     bool // the deadline fired while it was being cancelled
@@ -82,7 +83,10 @@ func (m *Manager) Fetch(f *Fetch) {
 	if !f.expired.Load() && !f.satisfied() {
 		f.timed, f.enlisted = true, true
 		f.deadlines = m.deadlines
-		f.deadline = m.deadlines.Schedule(m.now().Add(f.MaxWait), f.expire)
+		if f.onExpiry == nil {
+			f.onExpiry = f.expire
+		}
+		f.deadline = m.deadlines.Schedule(m.now().Add(f.MaxWait), f.onExpiry)
 		for i := range f.Partitions {
 			p := &f.Partitions[i]
 			p.owner = f

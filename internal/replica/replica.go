@@ -172,8 +172,9 @@ func (r *Replica) stepLocked(in partition.Input) chores {
 	if moved {
 		r.claimFetchesLocked(&todo)
 	}
-	if _, appended := in.(partition.Appended); !appended || r.serving.Load().catchingUp {
-		r.serving.Store(&serving{m.Role(), m.LeaderID(), m.LeaderEpoch(), m.UnderMinISR(), m.CatchingUp(), r.mu.failed})
+	if now := (serving{m.Role(), m.LeaderID(), m.LeaderEpoch(), m.UnderMinISR(), m.CatchingUp(), r.mu.failed}); now != *r.serving.Load() {
+		changed := now // on the heap only where it is one
+		r.serving.Store(&changed)
 	}
 	return todo
 }

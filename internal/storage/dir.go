@@ -52,6 +52,7 @@ type Dir struct {
 		found   map[model.TopicPartition]foundLog // on disk, not opened yet
 		waiting bool                              // some were found, and recovered is open
 		pending []*Log                            // queued for the next round of the syncer
+		spare   []*Log                            // empty; what pending is after that
 		rounds  []chan struct{}                   // to be closed after the next round
 		// What the checkpoint files hold, also of logs that are deleted. Written under checkpointing too.
 		savedRP map[model.TopicPartition]int64
@@ -176,7 +177,7 @@ func (d *Dir) SyncRound() error {
 	}
 	d.mu.Lock()
 	batch, waiting := d.mu.pending, d.mu.rounds
-	d.mu.pending, d.mu.rounds = nil, nil
+	d.mu.pending, d.mu.spare, d.mu.rounds = d.mu.spare, nil, nil
 	for _, l := range batch {
 		l.queued = false
 	}
@@ -190,9 +191,17 @@ func (d *Dir) SyncRound() error {
 		return nil
 	}
 	began := time.Now()
-	d.parallel(len(batch), func(i int) { d.flushOne(batch[i]) })
+	if len(batch) == 1 {
+		d.flushOne(batch[0]) // allocates nothing
+	} else {
+		d.parallel(len(batch), func(i int) { d.flushOne(batch[i]) })
+	}
 	d.metrics.rounds.Observe(time.Since(began).Seconds())
 	d.metrics.syncedLogs.Add(float64(len(batch)))
+	clear(batch)
+	d.mu.Lock()
+	d.mu.spare = batch[:0]
+	d.mu.Unlock()
 	return d.Err()
 }
 

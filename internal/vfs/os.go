@@ -28,7 +28,11 @@ func (osFS) OpenFile(name string, flag int, perm fs.FileMode) (File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &osFile{f: f}, nil
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return &osFile{f, raw}, nil
 }
 
 func (osFS) Remove(name string) error                    { return os.Remove(name) }
@@ -67,7 +71,8 @@ func (l *osLock) Close() error {
 
 // osFile adds to an os.File what a log needs. It has no position: nothing here reads or writes at one.
 type osFile struct {
-	f *os.File
+	f   *os.File
+	raw syscall.RawConn // of f, which makes a new one whenever it is asked
 }
 
 var _ interface {
@@ -104,7 +109,7 @@ func (f *osFile) Preallocate(size int64) error {
 }
 
 // SyscallConn gives the raw descriptor, as os.File does.
-func (f *osFile) SyscallConn() (syscall.RawConn, error) { return f.f.SyscallConn() }
+func (f *osFile) SyscallConn() (syscall.RawConn, error) { return f.raw, nil }
 
 func (f *osFile) pathError(op string, err error) error {
 	if pe, ok := errors.AsType[*fs.PathError](err); ok {

@@ -8,10 +8,12 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/walser-io/walser/internal/deadline"
 	"github.com/walser-io/walser/internal/model"
+	"github.com/walser-io/walser/internal/netx"
 	"github.com/walser-io/walser/internal/wire"
 	"github.com/walser-io/walser/internal/xsync"
 )
@@ -52,6 +54,7 @@ type ConnInfo struct {
 type Conn struct {
 	srv        *Server
 	conn       net.Conn
+	raw        syscall.RawConn // of conn; nil where it is not plain TCP
 	listener   ListenerInfo
 	principal  Principal
 	clientHost string
@@ -110,6 +113,7 @@ func (s *Server) newConn(ctx context.Context, conn net.Conn, info ConnInfo) *Con
 	c := &Conn{
 		srv:        s,
 		conn:       conn,
+		raw:        netx.RawOf(conn),
 		listener:   info.Listener,
 		principal:  info.Principal,
 		clientHost: clientHost(conn.RemoteAddr()),
@@ -214,7 +218,7 @@ func (c *Conn) answer(r *Request, v verdict) {
 	}
 	r.verdict = v
 	r.answered = true
-	r.onCancel = nil
+	r.onCancel = cancel{}
 	if c.mu.dead {
 		handling := r.handling
 		c.mu.Unlock()
@@ -299,13 +303,13 @@ func (c *Conn) kill(cause error) {
 		return
 	}
 	c.mu.dead = true
-	var cancels []func()
+	var cancels []cancel
 	var ended []*Request
 	var charged int64
 	for r := range c.mu.ring.drain() {
-		if r.onCancel != nil {
+		if r.onCancel.fn != nil {
 			cancels = append(cancels, r.onCancel)
-			r.onCancel = nil
+			r.onCancel = cancel{}
 		}
 		if r.answered && !r.handling || !r.started {
 			ended = append(ended, r)
@@ -323,8 +327,8 @@ func (c *Conn) kill(cause error) {
 	c.srv.noteClosed(c, cause)
 	c.cancel(cause)
 	closeNow(c.conn)
-	for _, fn := range cancels {
-		fn()
+	for _, by := range cancels {
+		by.fn(by.use)
 	}
 	for _, r := range ended {
 		r.abandon()

@@ -107,7 +107,7 @@ func (c *Conn) nextStep() (step, *Request) {
 // mayBeCutLocked says whether a server that stops need not wait for r, the oldest request in flight: there
 // is none, or it waits for something that may never come (records, other members) and can be asked again.
 func (r *Request) mayBeCutLocked() bool {
-	return r == nil || r.onCancel != nil && !r.awaited && !r.handling
+	return r == nil || r.onCancel.fn != nil && !r.awaited && !r.handling
 }
 
 // mayStartLocked says whether r, the oldest request that has not been started, may start now.
@@ -349,7 +349,7 @@ func (c *Conn) flush() {
 		c.writeBytes.Store(int64(out.size()))
 		c.writeSince.Store(int64(now))
 		c.checkWithin(now, c.srv.cfg.WriteTimeout)
-		err := out.writeTo(c.conn)
+		err := out.writeTo(c.conn, c.raw)
 		c.writeSince.Store(0)
 		now = c.srv.now()
 		c.lastActive.Store(int64(now))

@@ -42,7 +42,7 @@ type reader struct {
 
 func (rd *reader) open(c *Conn) {
 	rd.need = 4
-	if rd.poll = newPoller(c.conn); rd.poll != nil {
+	if rd.poll = newPoller(c.raw); rd.poll != nil {
 		rd.pollFn = c.readPolled
 	}
 	_, rd.memory = c.conn.LocalAddr().(netx.Addr)

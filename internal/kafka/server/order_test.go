@@ -116,7 +116,7 @@ func TestConn_HangUpCancelsNothingThatIsAnswered(t *testing.T) {
 	n := start(t, []server.API{api(wire.KeyProduce, func(r *server.Request) server.Outcome {
 		if r.Header.CorrelationID == 2 { // which waits behind the first for its turn to be sent
 			reply(r)
-			r.OnCancel(func() { t.Error("an answered request was cancelled") })
+			r.OnCancel(func(uint64) { t.Error("an answered request was cancelled") }, 0)
 		}
 		served <- r
 		return server.Parked
@@ -142,20 +142,20 @@ func TestConn_HangUpCancelsWhatIsParked(t *testing.T) {
 			c.send(fetch(1), fetch(2))
 			r := <-fetches
 			cancelled := make(chan struct{})
-			r.OnCancel(func() { close(cancelled) })
+			r.OnCancel(func(uint64) { close(cancelled) }, 0)
 			sent := make(chan struct{})
 			r.AfterSend(func() { close(sent) })
 			c.conn.Close()
 			<-cancelled
 			<-r.Context().Done()
 			after := false
-			r.OnCancel(func() { after = true })
+			r.OnCancel(func(uint64) { after = true }, 0)
 			if !after {
 				t.Error("OnCancel after the hang-up did not run at once")
 			}
 			reply(r) // late, and of no effect but to let go
 			<-sent
-			r.OnCancel(func() { t.Error("OnCancel after the answer ran") })
+			r.OnCancel(func(uint64) { t.Error("OnCancel after the answer ran") }, 0)
 			if how == "memory" {
 				<-ended
 				if err := context.Cause(r.Context()); err == nil || err.Error() != "peer hung up" {

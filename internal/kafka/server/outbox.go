@@ -3,6 +3,7 @@ package server
 import (
 	"encoding/binary"
 	"net"
+	"syscall"
 	"time"
 
 	"github.com/walser-io/walser/internal/netx"
@@ -59,10 +60,10 @@ func (o *outbox) full(s *Server) bool {
 }
 
 // writeTo sends the answers.
-func (o *outbox) writeTo(conn net.Conn) error {
+func (o *outbox) writeTo(conn net.Conn, raw syscall.RawConn) error {
 	o.pieces = o.w.Pieces(o.pieces[:0])
 	o.putSizes()
-	_, err := o.writer.Write(conn, o.pieces)
+	_, err := o.writer.Write(conn, raw, o.pieces)
 	return err
 }
 

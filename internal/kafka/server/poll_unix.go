@@ -2,10 +2,7 @@
 
 package server
 
-import (
-	"net"
-	"syscall"
-)
+import "syscall"
 
 // poller runs a function whenever a connection may be readable, until it says that it is done.
 type poller interface {
@@ -16,14 +13,9 @@ type poller interface {
 
 // newPoller returns the poller of a plain TCP connection, nil for any other: TLS holds a buffer of its
 // own, and memory has no descriptor.
-func newPoller(conn net.Conn) poller {
-	tcp, ok := conn.(*net.TCPConn)
-	if !ok {
+func newPoller(raw syscall.RawConn) poller {
+	if raw == nil {
 		return nil
-	}
-	raw, err := tcp.SyscallConn()
-	if err != nil {
-		return nil // closed already, which the first read says too
 	}
 	return raw
 }

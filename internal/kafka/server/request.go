@@ -52,8 +52,14 @@ type Request struct {
 	started  bool
 	handling bool // Handle has not returned
 	answered bool
-	onCancel func()
+	onCancel cancel
 	awaited  bool // a server that drains waits for it, though it has an onCancel
+}
+
+// cancel is what ends the wait of a parked request. A zero fn says that nothing does.
+type cancel struct {
+	fn  func(use uint64)
+	use uint64
 }
 
 // verdict says how a request ends.
@@ -141,27 +147,28 @@ func (r *Request) CloseConnection(cause error) {
 // OnCancel registers the function to call when the peer hangs up, or the server closes the connection,
 // before the request is answered. fn runs at once if that has happened. It runs on any goroutine, must
 // not block, and may run while another goroutine answers, so it names what it cancels by something other
-// than the request. A cancelled request need not be answered; if it is, nothing is sent.
+// than the request: it is called with use, by which a handler that uses what it parks again and again tells
+// that a call comes late. A cancelled request need not be answered; if it is, nothing is sent.
 //
 // A handler may call it until it returns, even where the request is answered by then: that does nothing.
 // So it first parks what waits, and then says how to cancel that; the other way round, a connection that
 // goes in between cancels what is not there yet.
-func (r *Request) OnCancel(fn func()) { r.cancelBy(fn, false) }
+func (r *Request) OnCancel(fn func(use uint64), use uint64) { r.cancelBy(cancel{fn, use}, false) }
 
 // OnHangUp is OnCancel for a request that does not wait for something that may never come: a server that drains
 // has it answered.
-func (r *Request) OnHangUp(fn func()) { r.cancelBy(fn, true) }
+func (r *Request) OnHangUp(fn func(use uint64), use uint64) { r.cancelBy(cancel{fn, use}, true) }
 
-func (r *Request) cancelBy(fn func(), awaited bool) {
+func (r *Request) cancelBy(by cancel, awaited bool) {
 	c := r.Conn
 	c.mu.Lock()
 	dead, answered := c.mu.dead, r.answered
 	if !dead && !answered {
-		r.onCancel, r.awaited = fn, awaited
+		r.onCancel, r.awaited = by, awaited
 	}
 	c.mu.Unlock()
 	if dead && !answered {
-		fn()
+		by.fn(by.use)
 	}
 }
 

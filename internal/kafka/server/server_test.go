@@ -99,7 +99,7 @@ func TestServer_DrainAnswersWhatIsInFlight(t *testing.T) {
 		consumer.send(fetch(1), fetch(2))
 		synctest.Wait()
 		first := <-produces
-		first.OnHangUp(func() { t.Error("a request that only a hang-up ends was cut") })
+		first.OnHangUp(func(uint64) { t.Error("a request that only a hang-up ends was cut") }, 0)
 
 		drained := make(chan error)
 		go func() { drained <- n.Drain(t.Context()) }()
@@ -138,7 +138,7 @@ func TestServer_DrainCutsLongPolls(t *testing.T) {
 		c, ended := n.pipe(t)
 		c.send(fetch(1))
 		cancelled := make(chan struct{})
-		(<-fetches).OnCancel(func() { close(cancelled) })
+		(<-fetches).OnCancel(func(uint64) { close(cancelled) }, 0)
 		synctest.Wait()
 		if err := n.Drain(t.Context()); err != nil {
 			t.Fatal(err)

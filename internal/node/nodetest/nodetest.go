@@ -30,6 +30,8 @@ type Options struct {
 	Wall   func() time.Time
 	// Registry takes the node's metrics; nil: a new one.
 	Registry *prometheus.Registry
+	// Listen is where the node listens; nil: at Addr, in memory, which is where Dial and Client go.
+	Listen func(network, address string) (net.Listener, error)
 }
 
 // Node is a running node.
@@ -75,9 +77,11 @@ func TryStart(t testing.TB, opts Options) (*Node, error) {
 		return nil, err
 	}
 	n := &Node{t: t, network: netx.NewNetwork(), metrics: opts.Registry, done: make(chan struct{})}
+	if opts.Listen == nil {
+		opts.Listen = func(_, address string) (net.Listener, error) { return n.network.Listen(address) }
+	}
 	n.node, err = node.New(static, node.Deps{
-		FS: opts.FS, Logger: opts.Logger, Registerer: opts.Registry, Wall: opts.Wall,
-		Listen: func(_, address string) (net.Listener, error) { return n.network.Listen(address) },
+		FS: opts.FS, Logger: opts.Logger, Registerer: opts.Registry, Wall: opts.Wall, Listen: opts.Listen,
 	})
 	if err != nil {
 		return nil, err

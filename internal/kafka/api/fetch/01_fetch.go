@@ -40,8 +40,7 @@ func newFetch(d Deps) *fetch {
 	f.calls.New = func() any {
 		c := &call{owner: f, places: map[key]int{}}
 		c.fetch.Ready = func(*replica.Fetch) { c.request.ReplyLazily(c.collect) }
-		c.collect = c.fill
-		c.done = c.recycle
+		c.collect, c.done, c.cancel = c.fill, c.recycle, c.hangUp
 		return c
 	}
 	return f
@@ -63,8 +62,9 @@ type call struct {
 		xsync.Mutex
 		count uint64 // requests served: tells a late cancel that it is late
 	}
-	collect func(wire.Response)
+	collect func(wire.Response) // c.fill, c.recycle and c.hangUp, bound once
 	done    func()
+	cancel  func(use uint64)
 }
 
 func (f *fetch) handle(r *server.Request) server.Outcome {
@@ -75,31 +75,30 @@ func (f *fetch) handle(r *server.Request) server.Outcome {
 	}
 	c := f.calls.Get().(*call)
 	c.start(r, req, s)
-	var cancel func()
-	if c.fetch.MaxWait > 0 {
-		cancel = c.canceller()
-	}
+	cancel, use, waits := c.cancel, c.uses(), c.fetch.MaxWait > 0
 	f.deps.Replicas.Fetch(&c.fetch) // from here on c may be another request's
 	r.ReleaseFrame()
-	if cancel != nil {
-		r.OnCancel(cancel) // not before there is something to cancel: it runs at once if the peer has gone
+	if waits {
+		r.OnCancel(cancel, use) // not before there is something to cancel: it runs at once if the peer has gone
 	}
 	return server.Parked
 }
 
-// canceller returns the function that gives up this fetch. It may be called late, when the call serves
-// another request already: then it does nothing.
-func (c *call) canceller() func() {
+// uses tells this use of the call from those before and after.
+func (c *call) uses() uint64 {
 	c.use.Lock()
-	use := c.use.count
+	defer c.use.Unlock()
+	return c.use.count
+}
+
+// hangUp gives up a fetch. It may come late, when the call serves another request already: then it does
+// nothing.
+func (c *call) hangUp(use uint64) {
+	c.use.Lock()
+	cancelled := c.use.count == use && c.owner.deps.Replicas.CancelFetch(&c.fetch)
 	c.use.Unlock()
-	return func() {
-		c.use.Lock()
-		cancelled := c.use.count == use && c.owner.deps.Replicas.CancelFetch(&c.fetch)
-		c.use.Unlock()
-		if cancelled {
-			c.recycle()
-		}
+	if cancelled {
+		c.recycle()
 	}
 }
 

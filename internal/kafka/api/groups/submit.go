@@ -51,7 +51,7 @@ func (d *Deps) submitNamed(groupID string, body any, done func(answer any)) *run
 func (d *Deps) submitParked(r *server.Request, groupID string, body any, done func(answer any)) {
 	r.ReleaseFrame()
 	p := &parked{}
-	r.OnCancel(p.hangUp) // before the answer can come: after it the request is another's
+	r.OnCancel(p.hangUp, 0) // before the answer can come: after it the request is another's
 	p.submitted(d.submitNamed(groupID, body, done))
 }
 
@@ -68,7 +68,7 @@ func (p *parked) submitted(c *runtime.Call) {
 	}
 }
 
-func (p *parked) hangUp() {
+func (p *parked) hangUp(uint64) {
 	p.gone.Store(true)
 	if c := p.call.Load(); c != nil {
 		c.Cancel()

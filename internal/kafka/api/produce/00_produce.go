@@ -48,7 +48,7 @@ func newProduce(d Deps) *produce {
 		c := &call{produce: p}
 		c.append.Done = func(*replica.Append) { c.turn() }
 		c.append.Abandoned = func() bool { return c.request.Gone() }
-		c.done = c.recycle
+		c.done, c.cancel = c.recycle, c.hangUp
 		return c
 	}
 	return p
@@ -62,7 +62,8 @@ type call struct {
 	append  replica.Append
 	topics  []topicEntries
 	names   []byte // the topics' names, which outlive the frame here
-	done    func()
+	done    func() // c.recycle and c.hangUp, bound once
+	cancel  func(use uint64)
 	// turns counts the handler and the append; whoever is last answers.
 	turns atomic.Int32
 
@@ -87,26 +88,28 @@ func (p *produce) handle(r *server.Request) server.Outcome {
 	if c.turns.Load() == 2 {
 		// It waits: what the answer needs was copied, the frame can go.
 		r.ReleaseFrame()
-		r.OnHangUp(c.canceller())
+		r.OnHangUp(c.cancel, c.uses())
 	}
 	c.turn()
 	return server.Parked
 }
 
-// canceller returns the function that ends the wait of this request. It may be called late, when the call serves
-// another one already: then it does nothing.
-func (c *call) canceller() func() {
+// uses tells this use of the call from those before and after.
+func (c *call) uses() uint64 {
 	c.use.Lock()
-	use := c.use.count
+	defer c.use.Unlock()
+	return c.use.count
+}
+
+// hangUp ends the wait of a request. It may come late, when the call serves another one already: then it does
+// nothing.
+func (c *call) hangUp(use uint64) {
+	c.use.Lock()
+	held := c.use.count == use && c.append.Hold()
 	c.use.Unlock()
-	return func() {
-		c.use.Lock()
-		held := c.use.count == use && c.append.Hold()
-		c.use.Unlock()
-		if held {
-			c.produce.deps.Replicas.CancelAppend(&c.append, errHungUp)
-			c.append.Release()
-		}
+	if held {
+		c.produce.deps.Replicas.CancelAppend(&c.append, errHungUp)
+		c.append.Release()
 	}
 }
 

@@ -34,9 +34,9 @@ func (p *produce) stream(r *server.Request, body *server.Body) server.Outcome {
 	if err := s.take(); err != nil {
 		s.refused = true
 		r.CloseConnection(err)
-		s.canceller()()
+		s.hangUp(0)
 	} else if s.turns.Load() > 1 {
-		r.OnHangUp(s.canceller())
+		r.OnHangUp(s.hangUp, 0)
 	}
 	s.turn()
 	return server.Parked
@@ -53,13 +53,10 @@ func (s *streamed) turn() {
 	s.answer()
 }
 
-// canceller returns the function that ends the wait of this request. Its appends serve no other.
-func (s *streamed) canceller() func() {
-	appends, replicas := s.appends, s.produce.deps.Replicas
-	return func() {
-		for _, a := range appends {
-			replicas.CancelAppend(a, errHungUp)
-		}
+// hangUp ends the wait of this request. Its appends serve no other.
+func (s *streamed) hangUp(uint64) {
+	for _, a := range s.appends {
+		s.produce.deps.Replicas.CancelAppend(a, errHungUp)
 	}
 }
 

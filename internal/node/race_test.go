@@ -1,0 +1,6 @@
+//go:build race
+
+package node_test
+
+// race says that allocations are those of the race detector too.
+const race = true
