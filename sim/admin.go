@@ -3,6 +3,7 @@ package sim
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	"github.com/walser-io/walser/internal/kafkaerr"
 	"github.com/walser-io/walser/internal/model"
@@ -141,16 +142,22 @@ func (a *admin) inspect(ctx context.Context, logs []partition, want map[partitio
 			continue // its topic was lost, which is a violation already, or never made
 		}
 		a.ledger.leads(p, epoch)
-		log, ok := a.readBack(ctx, p)
-		if !ok {
-			return false
-		}
-		a.ledger.compare(p, want[p], log, gapless)
-		if !a.compareEpochs(ctx, p, log) {
+		log, ok := a.look(ctx, p, want[p], gapless)
+		if !ok || !a.compareEpochs(ctx, p, log) {
 			return false
 		}
 	}
 	return true
+}
+
+// look reads a log back and compares it with what was promised. It returns false when the connection broke.
+func (a *admin) look(ctx context.Context, p partition, want promised, gapless map[int]bool) (*image, bool) {
+	log, ok := a.readBack(ctx, p)
+	if !ok {
+		return nil, false
+	}
+	a.ledger.compare(p, want, log, gapless, sync.OnceValues(func() (*image, bool) { return a.readBack(ctx, p) }))
+	return log, true
 }
 
 // compareEpochs holds what the node says about the ends of leader epochs against the records. It returns false

@@ -42,6 +42,13 @@ func (g *image) superseded(v value, want promised) bool {
 	return slices.ContainsFunc(g.records, func(r placed) bool { return r.supersedes(v) })
 }
 
+// supersededLater reports whether another look at the log finds a later record with the key of v, or nothing can be
+// said.
+func supersededLater(v value, want promised, later func() (*image, bool)) bool {
+	again, ok := later()
+	return !ok || again.superseded(v, want)
+}
+
 // epochEnds returns where each leader epoch ends that another follows.
 func (g *image) epochEnds() map[int32]int64 {
 	ends := make(map[int32]int64)
@@ -54,8 +61,10 @@ func (g *image) epochEnds() map[int32]int64 {
 }
 
 // compare holds a log that was read back against what was promised before the reading began. gapless
-// are the producers that write every one of their values until they have it acknowledged, in order.
-func (l *ledger) compare(p partition, want promised, got *image, gapless map[int]bool) {
+// are the producers that write every one of their values until they have it acknowledged, in order. later reads
+// the log once more, false if it cannot: what was written behind the end while it was read may have had records
+// before it compacted away.
+func (l *ledger) compare(p partition, want promised, got *image, gapless map[int]bool, later func() (*image, bool)) {
 	kind := l.kinds[p.topic]
 	deletable := max(want.deletable, l.deletable(p))
 	gone := 0
@@ -72,6 +81,10 @@ func (l *ledger) compare(p partition, want promised, got *image, gapless map[int
 		case offset >= got.end && offset >= got.start:
 			l.violation("%s offset %d: value %v is lost, the log ends at %d", p, offset, v, got.end)
 		case !ok && offset < got.start && (offset < deletable || v.old), !ok && kind == compacted && got.superseded(v, want):
+			gone++
+		case !ok && kind == compacted && l.outlived(p, v):
+			gone++
+		case !ok && kind == compacted && supersededLater(v, want, later):
 			gone++
 		case !ok:
 			l.violation("%s offset %d: value %v is lost, the log begins at %d", p, offset, v, got.start)

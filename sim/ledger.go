@@ -66,6 +66,7 @@ type promised struct {
 	at        map[int64]value // by offset: acknowledged, or seen by a consumer
 	offset    map[value]int64
 	anywhere  map[value]struct{} // acknowledged as a duplicate, without an offset
+	sentOld   map[value]struct{} // old ones that were sent, acknowledged or not
 	deletable int64              // deletion was asked for up to here
 	deleted   int64              // and acknowledged up to here
 	committed map[string]commit  // by group
@@ -132,7 +133,7 @@ func (l *ledger) logLocked(p partition) *promised {
 	log := l.mu.logs[p]
 	if log == nil {
 		log = &promised{
-			at: make(map[int64]value), offset: make(map[value]int64), anywhere: make(map[value]struct{}),
+			at: make(map[int64]value), offset: make(map[value]int64), anywhere: make(map[value]struct{}), sentOld: make(map[value]struct{}),
 			committed: make(map[string]commit), epoch: -1,
 		}
 		l.mu.logs[p] = log
@@ -167,6 +168,31 @@ func (l *ledger) acknowledged(p partition, base int64, values []value) {
 	l.mu.figures.Acknowledged += len(values)
 	l.mu.Unlock()
 	l.tick()
+}
+
+// sent notes values that are on their way. Only old ones matter, see outlived.
+func (l *ledger) sent(p partition, values []value) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	log := l.logLocked(p)
+	for _, v := range values {
+		if v.old {
+			log.sentOld[v] = struct{}{}
+		}
+	}
+}
+
+// outlived reports whether an old value with the key of v may have taken its place, and then been deleted for its
+// age: it may have been written though nobody was told, or after what is promised was looked at.
+func (l *ledger) outlived(p partition, v value) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for old := range l.logLocked(p).sentOld {
+		if old.supersedes(v) {
+			return true
+		}
+	}
+	return false
 }
 
 // duplicate notes that the node says it has the values already.

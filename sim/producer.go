@@ -207,6 +207,7 @@ func (p *producer) dispatch(b *batch) bool {
 	part.Index, part.Records = b.index, b.bytes
 	p.flight = append(p.flight, b)
 	b.flying++
+	p.ledger.sent(b.partition, b.values)
 	return p.send(&req, produceVersion) == nil
 }
 

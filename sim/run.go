@@ -199,9 +199,7 @@ func (r *run) last(ctx context.Context, clients *clients) {
 	clients.group.Wait()
 	want = r.promised()
 	for _, p := range r.load.partitions() {
-		if log, ok := clients.admin.readBack(ctx, p); ok {
-			r.ledger.compare(p, want[p], log, r.gapless)
-		}
+		clients.admin.look(ctx, p, want[p], r.gapless)
 	}
 	if err := b.stop(); err != nil {
 		r.ledger.violation("the node does not stop in good order: %v", err)
