@@ -244,18 +244,17 @@ func (l *Log) lowerStoredPoint(f foundLog, end int64) error {
 // settle makes the recovered state durable after a power loss: a record that is served must not be gone
 // after the next one, and what was cut off must not come back.
 func (l *Log) settle(segs []*segment.Segment, recovered int64, recoveryPoint int64) error {
-	for _, seg := range segs[:max(0, len(segs)-1)] {
-		// A segment sealed right at the recovery point may have been sealed after that was stored.
-		if seg.State().Next < recoveryPoint || l.dir.start == startClean {
-			seg.TrustIndex()
-		}
-	}
+	// Indexes that were written anew must be durable before the next start trusts them, since they lie below the
+	// recovery point: retention would take a segment for older than it is.
+	reread := slices.ContainsFunc(segs[:max(0, len(segs)-1)], func(seg *segment.Segment) bool {
+		return !seg.IndexSynced() && seg.State().Next <= recoveryPoint
+	})
 	if l.dir.start != startClean {
 		l.newNames.Store(true)
 	}
 	// After a kill nobody knows whether the last truncation was synced.
 	l.cut.Store(recovered > 0 || l.dir.start == startKilled)
-	if l.dir.start != startCrashed || recovered == 0 && l.end.Load() <= recoveryPoint {
+	if !reread && (l.dir.start != startCrashed || recovered == 0 && l.end.Load() <= recoveryPoint) {
 		return nil
 	}
 	_, err := l.flush()
@@ -414,6 +413,9 @@ func (l *Log) recoverSegments(logs []logFile, f foundLog) (segs []*segment.Segme
 		trusted := !last && (logs[i+1].base < from || logs[i+1].base == from && l.dir.start != startCrashed)
 		if trusted {
 			seg = segment.Open(l.dir.files, l.path, file.base, logs[i+1].base, file.size)
+			if logs[i+1].base < from || l.dir.start == startClean {
+				seg.TrustIndex() // one sealed right at the recovery point may have been sealed after that was stored
+			}
 			if file.txns {
 				if err := seg.LoadAborted(); err != nil {
 					return nil, 0, 0, err
