@@ -140,7 +140,7 @@ func (l *life) dying() bool { return l.dead.Load() || isClosed(l.half) }
 func changes(kind vfs.OpKind) bool {
 	switch kind {
 	case vfs.OpCreate, vfs.OpRemove, vfs.OpRemoveAll, vfs.OpRename, vfs.OpMkdirAll, vfs.OpSyncDir, vfs.OpWrite, vfs.OpTruncate,
-		vfs.OpSync, vfs.OpPreallocate:
+		vfs.OpSync, vfs.OpSyncVolume, vfs.OpPreallocate:
 		return true
 	}
 	return false

@@ -174,6 +174,7 @@ func drawLoad(rng *rand.Rand) load {
 		}
 		l.consumers = append(l.consumers, c)
 	}
+	set("log.flush.file.system.min.partitions", "0", "0", "1", "2")
 	return l
 }
 

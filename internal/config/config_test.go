@@ -54,7 +54,7 @@ func TestLoad_NothingAtAll(t *testing.T) {
 		Storage: config.Storage{
 			RecoveryParallelism: 2, RetentionCheckInterval: 5 * time.Minute, RecoveryPointInterval: time.Minute,
 			StartOffsetInterval: time.Minute, HighWatermarkInterval: 5 * time.Second,
-			ProducerExpiryCheckInterval: 10 * time.Minute, CleanerEnabled: true,
+			ProducerExpiryCheckInterval: 10 * time.Minute, CleanerEnabled: true, VolumeSyncLogs: 8,
 		},
 		Groups: config.Groups{
 			MinSessionTimeout: 6 * time.Second, MaxSessionTimeout: 30 * time.Minute, InitialRebalanceDelay: 3 * time.Second,

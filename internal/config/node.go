@@ -71,6 +71,7 @@ type Storage struct {
 	HighWatermarkInterval       time.Duration // replica.high.watermark.checkpoint.interval.ms
 	ProducerExpiryCheckInterval time.Duration // producer.id.expiration.check.interval.ms
 	CleanerEnabled              bool          // log.cleaner.enable
+	VolumeSyncLogs              int           // log.flush.file.system.min.partitions
 }
 
 // Groups are the settings of classic groups.
@@ -132,6 +133,7 @@ func (s *Static) buildNode(faults *Faults) Node {
 			HighWatermarkInterval:       s.ms("replica.high.watermark.checkpoint.interval.ms"),
 			ProducerExpiryCheckInterval: s.ms("producer.id.expiration.check.interval.ms"),
 			CleanerEnabled:              s.value("log.cleaner.enable").Bool(),
+			VolumeSyncLogs:              int(s.int32("log.flush.file.system.min.partitions")),
 		},
 		Groups: Groups{
 			MinSessionTimeout:     s.ms("group.min.session.timeout.ms"),

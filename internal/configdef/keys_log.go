@@ -24,6 +24,7 @@ func logKeys() []Key {
 		boolKey("log.preallocate", "false", "Whether a new segment's file is allocated in full.").clusterWide(),
 		longKey("log.segment.delete.delay.ms", "60000", "How long a deleted segment's files stay on disk.").bound(atLeast(0)).clusterWide(),
 		longKey("log.initial.task.delay.ms", "30000", "Pause before background work on logs begins after a start.").bound(atLeast(0)).internal().noEffect(noStartDelay),
+		intKey("log.flush.file.system.min.partitions", "8", "Partitions to flush at once from which on their whole file system is synced, where that is safe (Linux 5.8, ext4) and at most 32 MiB are dirty; 0 is never.").bound(atLeast(0)).own(),
 		stringKey("log.write.caching", "auto", "Whether a write is acknowledged from the page cache (true), after its flush (false), or after its flush only while one replica holds it (auto).").bound(oneOf("auto", "true", "false")).clusterWide().own(),
 		stringKey("log.message.timestamp.type", "CreateTime", "Whether record timestamps are the producer's (CreateTime) or the broker's (LogAppendTime).").bound(oneOf("CreateTime", "LogAppendTime")).clusterWide(),
 		longKey("log.message.timestamp.before.max.ms", "9223372036854775807", "How far a producer's timestamp may lie before the broker's clock.").bound(atLeast(0)).clusterWide(),

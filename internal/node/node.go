@@ -135,7 +135,7 @@ func (n *Node) openStorage(cluster string) (err error) {
 		RecoveryThreads: s.RecoveryParallelism, RecoveryPointInterval: s.RecoveryPointInterval,
 		HighWatermarkInterval: s.HighWatermarkInterval, StartOffsetInterval: s.StartOffsetInterval,
 		RetentionInterval:     s.RetentionCheckInterval,
-		ProducerCheckInterval: s.ProducerExpiryCheckInterval,
+		ProducerCheckInterval: s.ProducerExpiryCheckInterval, VolumeSyncLogs: s.VolumeSyncLogs,
 	})
 	return err
 }

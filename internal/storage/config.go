@@ -123,6 +123,7 @@ type ManagerConfig struct {
 
 	MaxOpenFiles          int           // segment files kept open; 8192
 	SyncThreads           int           // parallel syncs per directory; 8
+	VolumeSyncLogs        int           // how many logs to flush make the syncer sync their file system as a whole; 0: it never does
 	RecoveryThreads       int           // logs opened at once; 4 (num.recovery.threads.per.data.dir)
 	FlushCheckInterval    time.Duration // how often flush.ms is looked at; 1 s
 	RecoveryPointInterval time.Duration // background flush and recovery-point-offset-checkpoint; 5 s

@@ -31,6 +31,8 @@ type Dir struct {
 	deletes       *deletions // the manager's
 	wall          func() time.Time
 	syncThreads   int
+	volume        vfs.Volume // nil where it is not to be synced as a whole
+	volumeLogs    int        // as ManagerConfig.VolumeSyncLogs
 	snapshotBytes int64
 	lock          io.Closer
 	openings      chan struct{} // the manager's: a token for each log that is being recovered
@@ -191,10 +193,12 @@ func (d *Dir) SyncRound() error {
 		return nil
 	}
 	began := time.Now()
-	if len(batch) == 1 {
-		d.flushOne(batch[0]) // allocates nothing
-	} else {
-		d.parallel(len(batch), func(i int) { d.flushOne(batch[i]) })
+	switch rest := d.flushTogether(batch); len(rest) {
+	case 0:
+	case 1:
+		d.flushOne(rest[0]) // allocates nothing
+	default:
+		d.parallel(len(rest), func(i int) { d.flushOne(rest[i]) })
 	}
 	d.metrics.rounds.Observe(time.Since(began).Seconds())
 	d.metrics.syncedLogs.Add(float64(len(batch)))
@@ -231,12 +235,46 @@ func (d *Dir) flushOne(l *Log) {
 		d.fail(err)
 		return
 	}
-	if !moved {
-		return
+	if moved {
+		l.tellFlushed()
 	}
-	if h := l.hooks.Load(); h != nil && h.Flushed != nil {
-		h.Flushed(l.flushed.Load())
+}
+
+// maxUnwritten bounds what a sync of the whole file system may have to write, since it waits for the files of
+// others too.
+const maxUnwritten = 32 << 20
+
+// flushTogether flushes logs by one sync of their file system, if they are many, and returns those that are left:
+// on the machine where it was measured 64 files took 8 ms of 4 threads that sync each, and 0.8 ms so.
+func (d *Dir) flushTogether(batch []*Log) (rest []*Log) {
+	if d.volume == nil || len(batch) < d.volumeLogs {
+		return batch
 	}
+	if unwritten, err := d.volume.Unwritten(); err != nil || unwritten > maxUnwritten {
+		return batch
+	}
+	points := make([]flushPoint, 0, len(batch))
+	for _, l := range batch {
+		if p, ok := l.recordsPoint(); ok {
+			points = append(points, p)
+		} else {
+			rest = append(rest, l)
+		}
+	}
+	if len(points) < d.volumeLogs {
+		return batch
+	}
+	if err := d.volume.Sync(); err != nil {
+		_ = d.fail(fmt.Errorf("sync the file system: %w", err))
+		return nil
+	}
+	d.metrics.volumeSyncs.Inc()
+	for i := range points {
+		if points[i].reach() {
+			points[i].log.tellFlushed()
+		}
+	}
+	return rest
 }
 
 // saveRecoveryPoints writes the recovery points of all logs if one changed. With advance they move to

@@ -16,10 +16,7 @@ import (
 // flush makes everything durable that was appended before it was called, and moves the flushed offset.
 // One goroutine at a time calls it for a log. An error is one of the disk; the flushed offset stays.
 func (l *Log) flush() (moved bool, err error) {
-	l.mu.Lock()
-	end, truncations, records := l.end.Load(), l.truncations.Load(), l.mu.unflushed
-	segs := l.list()
-	l.mu.Unlock()
+	p, segs := l.flushPoint()
 	flushed := l.flushed.Load()
 	cut := l.cut.Swap(false)
 
@@ -51,15 +48,56 @@ func (l *Log) flush() (moved bool, err error) {
 		}
 	}
 
+	return p.reach(), nil
+}
+
+// flushPoint is what a flush that begins now makes durable of a log.
+type flushPoint struct {
+	log         *Log
+	end         int64
+	truncations uint64
+	records     int64
+}
+
+// flushPoint returns the point with the segments that hold what lies below it.
+func (l *Log) flushPoint() (flushPoint, []*segment.Segment) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.mu.unflushed -= min(records, l.mu.unflushed)
-	// What was cut off and written anew since then was not synced.
-	if l.truncations.Load() != truncations || end <= l.flushed.Load() {
-		return false, nil
+	return flushPoint{l, l.end.Load(), l.truncations.Load(), l.mu.unflushed}, l.list()
+}
+
+// recordsPoint returns the point, if a sync of the active segment's records is all that it needs.
+func (l *Log) recordsPoint() (p flushPoint, ok bool) {
+	p, segs := l.flushPoint()
+	if len(segs) == 0 || l.cut.Load() || l.newNames.Load() {
+		return p, false
 	}
-	l.flushed.Store(end)
-	return true, nil
+	if len(segs) > 1 {
+		sealed := segs[len(segs)-2]
+		return p, sealed.IndexSynced() && sealed.State().Next <= l.flushed.Load()
+	}
+	return p, true
+}
+
+// reach notes that everything below the point is durable, and says whether that moved the flushed offset.
+func (p *flushPoint) reach() (moved bool) {
+	l := p.log
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.mu.unflushed -= min(p.records, l.mu.unflushed)
+	// What was cut off and written anew since then was not synced.
+	if l.truncations.Load() != p.truncations || p.end <= l.flushed.Load() {
+		return false
+	}
+	l.flushed.Store(p.end)
+	return true
+}
+
+// tellFlushed calls the hook of a log whose flushed offset has moved.
+func (l *Log) tellFlushed() {
+	if h := l.hooks.Load(); h != nil && h.Flushed != nil {
+		h.Flushed(l.flushed.Load())
+	}
 }
 
 // syncSealed makes durable what stands beside the records of a sealed segment.

@@ -26,11 +26,15 @@ func testDeps(fsys vfs.FS) storage.Deps {
 
 func openManager(t testing.TB, fsys vfs.FS, dirs ...string) *storage.Manager {
 	t.Helper()
-	m, err := storage.Open(testDeps(fsys), storage.ManagerConfig{NodeID: 1, ClusterID: "cluster", Dirs: dirs, SnapshotBytes: 2000})
+	m, err := storage.Open(testDeps(fsys), managerConfig(dirs...))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return m
+}
+
+func managerConfig(dirs ...string) storage.ManagerConfig {
+	return storage.ManagerConfig{NodeID: 1, ClusterID: "cluster", Dirs: dirs, SnapshotBytes: 2000}
 }
 
 func createLog(t testing.TB, m *storage.Manager, cfg storage.LogConfig) *storage.Log {

@@ -90,6 +90,18 @@ func Open(deps Deps, cfg ManagerConfig) (*Manager, error) {
 	return m, nil
 }
 
+// openVolume opens the file system of the directory, if it is to be synced as a whole and can be.
+func (d *Dir) openVolume(logs int) (err error) {
+	if logs <= 0 {
+		return nil
+	}
+	d.volumeLogs = logs
+	if d.volume, err = d.fs.OpenVolume(d.path); errors.Is(err, errors.ErrUnsupported) {
+		err = nil // each file is synced alone
+	}
+	return err
+}
+
 // openDir returns no Dir where the start must not go on, and a Dir with an error where only the
 // directory is unusable.
 func (m *Manager) openDir(path string) (*Dir, error) {
@@ -112,6 +124,9 @@ func (m *Manager) openDir(path string) (*Dir, error) {
 		return d, err
 	}
 	d.lock = lock
+	if err := d.openVolume(m.cfg.VolumeSyncLogs); err != nil {
+		return d, err
+	}
 	if fatal, err := m.identify(d); err != nil {
 		if fatal {
 			return nil, errors.Join(err, lock.Close())
@@ -665,6 +680,10 @@ func (m *Manager) Close() error {
 func (m *Manager) unlock() error {
 	var errs []error
 	for _, d := range m.dirs {
+		if d.volume != nil {
+			errs = append(errs, d.volume.Close())
+			d.volume = nil
+		}
 		if d.lock != nil {
 			errs = append(errs, d.lock.Close())
 			d.lock = nil

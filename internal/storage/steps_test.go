@@ -64,6 +64,7 @@ type steps struct {
 	copies  int    // left to make
 	copied  bool   // a copy is being looked at
 	stale   bool   // what was not durable may read as anything that the disk ever held
+	volume  bool   // the file system is synced as a whole where that is enough
 	at      string // the operation before which it was made
 }
 
@@ -83,6 +84,7 @@ func runSteps(t testing.TB, seed uint64, drop func(vfs.Op) bool) {
 	for i := range 3 {
 		s.clients = append(s.clients, &client{id: int64(10 + i)})
 	}
+	s.volume = seed%3 == 1
 	s.m, s.l = s.open(s.mem)
 	for range 5 + rng.IntN(25) {
 		s.copies = 6
@@ -101,7 +103,14 @@ func (s *steps) open(mem *vfs.Mem) (*storage.Manager, *storage.Log) {
 		return nil
 	})
 	disk.DropSyncs(s.drop)
-	m := openManager(s, disk, "/a")
+	config := managerConfig("/a")
+	if s.volume {
+		config.VolumeSyncLogs = 1
+	}
+	m, err := storage.Open(testDeps(disk), config)
+	if err != nil {
+		s.Fatal(err)
+	}
 	l, _, err := m.Open(testTP, testTopicID, [16]byte{}, s.cfg)
 	if err != nil {
 		s.Fatal(err)
@@ -218,7 +227,7 @@ func (s *steps) luck() vfs.CrashOptions {
 // maybeCopy looks at what a power loss before op would leave.
 func (s *steps) maybeCopy(op vfs.Op) {
 	switch op.Kind {
-	case vfs.OpRename, vfs.OpSync, vfs.OpSyncDir, vfs.OpRemove, vfs.OpCreate, vfs.OpWrite, vfs.OpTruncate:
+	case vfs.OpRename, vfs.OpSync, vfs.OpSyncVolume, vfs.OpSyncDir, vfs.OpRemove, vfs.OpCreate, vfs.OpWrite, vfs.OpTruncate:
 	default:
 		return
 	}

@@ -37,6 +37,7 @@ const (
 	OpWrite
 	OpTruncate
 	OpSync
+	OpSyncVolume
 	OpPreallocate
 	OpSize
 	OpClose
@@ -45,7 +46,7 @@ const (
 
 var opNames = [opKinds]string{
 	"open", "create", "remove", "removeall", "rename", "mkdirall", "readdir", "stat", "syncdir", "lock",
-	"usage", "bootid", "read", "write", "truncate", "sync", "preallocate", "size", "close",
+	"usage", "bootid", "read", "write", "truncate", "sync", "syncvolume", "preallocate", "size", "close",
 }
 
 // String returns the kind in one word.
@@ -64,9 +65,9 @@ type Op struct {
 	Offset  int64  // of a read or write
 	Len     int    // bytes of a read or write
 	Nth     int    // which operation of its kind on this Faulty, from 1
-	// SyncNth is which Sync or SyncDir this is, both counted together, from 1; 0 for other kinds.
+	// SyncNth is which sync this is, of a file, directory or volume, all counted together, from 1; 0 for other kinds.
 	SyncNth int
-	// Caller is the function and line that asked for a Sync or SyncDir, as "storage.(*Log).roll:120", the
+	// Caller is the function and line that asked for a sync, as "storage.(*Log).roll:120", the
 	// first outside this package; "" for other kinds.
 	Caller string
 }
@@ -83,7 +84,7 @@ func (o Op) String() string {
 	return s
 }
 
-// ErrDropped, returned by a decide function, makes a Sync or SyncDir report success and do nothing: a
+// ErrDropped, returned by a decide function, makes a sync report success and do nothing: a
 // disk that lies, or a program without that line. For other kinds it is an error like any other.
 var ErrDropped = errors.New("dropped")
 
@@ -99,7 +100,7 @@ func (e *PartialError) Error() string { return e.Err.Error() }
 // Unwrap returns that error.
 func (e *PartialError) Unwrap() error { return e.Err }
 
-// Faulty is a file system that fails as it is told, and records each Sync and SyncDir. It hides the
+// Faulty is a file system that fails as it is told, and records each sync. It hides the
 // descriptors of the one it wraps, so that nothing reads past it.
 type Faulty struct {
 	inner  FS
@@ -124,7 +125,7 @@ func NewFaulty(inner FS, decide func(Op) error) *Faulty {
 	return &Faulty{inner: inner, decide: decide}
 }
 
-// DropSyncs makes each Sync and SyncDir that match holds for report success and do nothing. A test that
+// DropSyncs makes each sync that match holds for report success and do nothing. A test that
 // runs once to learn Syncs, and then once per entry with that entry dropped, shows which syncs are needed.
 func (f *Faulty) DropSyncs(match func(Op) bool) {
 	f.mu.Lock()
@@ -132,7 +133,7 @@ func (f *Faulty) DropSyncs(match func(Op) bool) {
 	f.mu.drop = match
 }
 
-// Syncs returns each Sync and SyncDir so far in the order of the calls, dropped and failed ones too.
+// Syncs returns each sync so far, of files, directories and volumes, in the order of the calls, dropped and failed ones too.
 func (f *Faulty) Syncs() []Op {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -142,7 +143,7 @@ func (f *Faulty) Syncs() []Op {
 // ask counts an operation and has it decided.
 func (f *Faulty) ask(op Op) error {
 	op.Nth = int(f.counts[op.Kind].Add(1))
-	if op.Kind == OpSync || op.Kind == OpSyncDir {
+	if op.Kind == OpSync || op.Kind == OpSyncDir || op.Kind == OpSyncVolume {
 		op.Caller = caller()
 		if f.record(&op) {
 			return ErrDropped
@@ -258,6 +259,40 @@ func (f *Faulty) Usage(dir string) (Usage, error) {
 		return Usage{}, err
 	}
 	return f.inner.Usage(dir)
+}
+
+// OpenVolume returns a volume whose Sync is OpSyncVolume.
+func (f *Faulty) OpenVolume(dir string) (Volume, error) {
+	inner, err := f.inner.OpenVolume(dir)
+	if err != nil {
+		return nil, err
+	}
+	return &faultyVolume{fs: f, Volume: inner, dir: dir}, nil
+}
+
+type faultyVolume struct {
+	Volume
+	fs  *Faulty
+	dir string
+}
+
+// Sync fails as the Sync of a file does, for all files.
+func (v *faultyVolume) Sync() error {
+	err := v.fs.askPath(OpSyncVolume, v.dir)
+	if err == nil {
+		return v.Volume.Sync()
+	}
+	if err = unlessDropped(err); err != nil && !errors.Is(err, ErrCrashed) {
+		v.loseDirty()
+	}
+	return err
+}
+
+// loseDirty passes on what a Faulty around this one asks for.
+func (v *faultyVolume) loseDirty() {
+	if mem, ok := v.Volume.(interface{ loseDirty() }); ok {
+		mem.loseDirty()
+	}
 }
 
 // BootID is OpBootID.

@@ -34,6 +34,13 @@ func TestFaulty_FailsTheNthOfEachKind(t *testing.T) {
 		vfs.OpSync:        func(_ vfs.FS, f vfs.File) error { return f.Sync() },
 		vfs.OpPreallocate: func(_ vfs.FS, f vfs.File) error { return f.Preallocate(10) },
 		vfs.OpSize:        func(_ vfs.FS, f vfs.File) error { return errOf(f.Size()) },
+		vfs.OpSyncVolume: func(fsys vfs.FS, _ vfs.File) error {
+			volume, err := fsys.OpenVolume("/")
+			if err == nil {
+				err = volume.Sync()
+			}
+			return err
+		},
 		vfs.OpLock: func(fsys vfs.FS, _ vfs.File) error {
 			lock, err := fsys.Lock("/.lock")
 			if err == nil {

@@ -293,6 +293,45 @@ func (m *Mem) Usage(dir string) (Usage, error) {
 	return Usage{TotalBytes: m.mu.capacity, FreeBytes: max(0, m.mu.capacity-m.mu.used)}, nil
 }
 
+// OpenVolume returns the whole Mem, whatever dir is, as long as it exists.
+func (m *Mem) OpenVolume(dir string) (Volume, error) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	if _, err := m.lookupLocked(dir); err != nil {
+		return nil, &fs.PathError{Op: "open", Path: dir, Err: err}
+	}
+	return memVolume{m}, nil
+}
+
+type memVolume struct{ m *Mem }
+
+func (v memVolume) Sync() error {
+	v.m.mu.Lock()
+	defer v.m.mu.Unlock()
+	if v.m.mu.dead {
+		return ErrCrashed
+	}
+	v.m.mu.root.walk((*inode).sync)
+	return nil
+}
+
+// loseDirty is what a failed Sync does, by a Faulty.
+func (v memVolume) loseDirty() {
+	v.m.mu.Lock()
+	defer v.m.mu.Unlock()
+	v.m.mu.root.walk((*inode).loseDirty)
+}
+
+// Unwritten returns the size of the blocks that are not on disk.
+func (v memVolume) Unwritten() (bytes int64, err error) {
+	v.m.mu.RLock()
+	defer v.m.mu.RUnlock()
+	v.m.mu.root.walk(func(file *inode) { bytes += blockSize * int64(len(file.dirty)) })
+	return bytes, nil
+}
+
+func (memVolume) Close() error { return nil }
+
 // BootID stays the same over KillProcess and changes with Crash.
 func (m *Mem) BootID() (string, error) {
 	m.mu.RLock()

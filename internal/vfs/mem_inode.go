@@ -86,6 +86,17 @@ func (n *inode) holds(dir *inode) bool {
 	return false
 }
 
+// walk calls visit with each file below n.
+func (n *inode) walk(visit func(file *inode)) {
+	if !n.isDir() {
+		visit(n)
+		return
+	}
+	for _, child := range n.entries {
+		child.walk(visit)
+	}
+}
+
 // syncEntries makes every pending operation durable as far as it touches n.
 func (n *inode) syncEntries() {
 	for _, op := range n.pending {

@@ -44,6 +44,7 @@ func (osFS) Stat(name string) (fs.FileInfo, error)       { return os.Stat(name) 
 func (osFS) SyncDir(dir string) error                    { return syncDir(dir) }
 func (osFS) Usage(dir string) (Usage, error)             { return usage(dir) }
 func (osFS) BootID() (string, error)                     { return bootID() }
+func (osFS) OpenVolume(dir string) (Volume, error)       { return openVolume(dir) }
 
 func (osFS) Lock(name string) (io.Closer, error) {
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o644)

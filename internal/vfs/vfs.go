@@ -7,6 +7,7 @@
 //
 // What is durable when (the strictest reading of POSIX; Mem holds callers to it):
 //   - File.Sync makes the data and the size of that file durable, not the name under which it was created.
+//   - Volume.Sync does that for all files of a file system.
 //   - FS.SyncDir makes the creations, renames and removals in that one directory durable, not the data of
 //     the files in it, and not the name of the directory itself, which its parent holds.
 //   - A rename is one operation: after a crash it has happened or it has not. Across two directories each
@@ -61,6 +62,9 @@ type FS interface {
 	Lock(name string) (io.Closer, error)
 	// Usage measures the file system that holds dir.
 	Usage(dir string) (Usage, error)
+	// OpenVolume opens the file system that holds dir, to sync all of it at once. errors.ErrUnsupported where
+	// that is not known to promise as much as a File.Sync of each file.
+	OpenVolume(dir string) (Volume, error)
 	// BootID names the lifetime of the page cache: as long as it is the same, written data is there even
 	// if it was never synced. errors.ErrUnsupported where the platform cannot tell; the caller then takes
 	// every start for one after a power loss.
@@ -87,6 +91,18 @@ type File interface {
 	Preallocate(size int64) error
 	// Name returns the name the file was opened by.
 	Name() string
+}
+
+// Volume is a whole file system. Its methods may be called from any goroutine.
+type Volume interface {
+	// Sync does what File.Sync does for every file on it, whoever wrote to it, and no more: callers may not rely
+	// on what it does for names. After an error all unsynced data must be taken for lost.
+	Sync() error
+	// Unwritten returns about how many bytes Sync would write, or more: where that is not known of one file
+	// system, those of all.
+	Unwritten() (int64, error)
+	// Close releases it and syncs nothing.
+	io.Closer
 }
 
 // Usage is the space of a file system, in bytes.

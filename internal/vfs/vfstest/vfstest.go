@@ -42,6 +42,7 @@ func Run(t *testing.T, open func(t *testing.T) (vfs.FS, string)) {
 		{"stat", testStat},
 		{"not_a_directory", testNotADirectory},
 		{"sync", testSync},
+		{"volume", testVolume},
 		{"lock", testLock},
 		{"usage", testUsage},
 		{"boot_id", testBootID},
@@ -453,6 +454,25 @@ func testSync(e *env) {
 	e.ok(e.fs.SyncDir(e.dir))
 	e.is(e.fs.SyncDir(e.path("none")), fs.ErrNotExist)
 	e.content("f", "hello")
+}
+
+func testVolume(e *env) {
+	v, err := e.fs.OpenVolume(e.dir)
+	if errors.Is(err, errors.ErrUnsupported) {
+		return
+	}
+	e.ok(err)
+	e.write(e.open("f", os.O_RDWR|os.O_CREATE), "hello", 0)
+	unwritten, err := v.Unwritten()
+	e.ok(err)
+	if unwritten < int64(len("hello")) {
+		e.Errorf("%d bytes are unwritten after a write of 5", unwritten)
+	}
+	e.ok(v.Sync())
+	e.ok(v.Sync())
+	e.content("f", "hello")
+	e.ok(v.Close())
+	e.is(second(e.fs.OpenVolume(e.path("none"))), fs.ErrNotExist)
 }
 
 func testLock(e *env) {
