@@ -31,6 +31,7 @@ type bench struct {
 	peers    []*peer
 	kept     results
 	dir      string
+	memory   *filler // nil: as it is
 	progress io.Writer
 }
 
@@ -141,6 +142,9 @@ func (b *bench) measureFresh(ctx context.Context, r *caseRun) error {
 	for n := 1; n <= b.Rounds; n++ {
 		for _, p := range order(b.peersOf(r.benchCase), n) {
 			fmt.Fprintf(b.progress, "%s, round %d of %d, %s\n", r.name, n, b.Rounds, p.name)
+			if err := b.fillMemory(ctx); err != nil {
+				return err
+			}
 			dir := filepath.Join(r.dir, fmt.Sprintf("%s-%d", p.name, n))
 			m, err := b.freshRound(ctx, r.benchCase, p, dir)
 			if err != nil {
@@ -155,6 +159,13 @@ func (b *bench) measureFresh(ctx context.Context, r *caseRun) error {
 	return nil
 }
 
+func (b *bench) fillMemory(ctx context.Context) error {
+	if b.memory == nil {
+		return nil
+	}
+	return b.memory.fill(ctx)
+}
+
 // measureWarm starts the peers of a case, warms each of them up, and lets them take turns.
 func (b *bench) measureWarm(ctx context.Context, r *caseRun) (err error) {
 	var brokers []*process
@@ -165,6 +176,9 @@ func (b *bench) measureWarm(ctx context.Context, r *caseRun) (err error) {
 	}()
 	for _, p := range b.peersOf(r.benchCase) {
 		fmt.Fprintf(b.progress, "%s: starting %s and warming it up\n", r.name, p.name)
+		if err := b.fillMemory(ctx); err != nil {
+			return err
+		}
 		broker, err := p.start(ctx, filepath.Join(r.dir, p.name))
 		if err != nil {
 			return err
@@ -197,6 +211,9 @@ func (b *bench) measureWarm(ctx context.Context, r *caseRun) (err error) {
 
 // round puts a case's load on a broker; round 0 warms it up.
 func (b *bench) round(whole context.Context, r *caseRun, broker *process, n int) (m measurement, err error) {
+	if err := b.fillMemory(whole); err != nil {
+		return m, err
+	}
 	ctx, cancel := context.WithTimeoutCause(whole, 2*(b.Warmup+4*b.Measure)+roundSlack, errors.New("the round takes too long"))
 	defer cancel()
 	free, err := freeBytes(b.dir)

@@ -60,6 +60,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	}
 	m := describeMachine(ctx, dir)
 	b := &bench{options: o, machine: m, peers: peers, kept: kept, dir: dir, progress: stderr}
+	if o.Fill {
+		if b.memory, err = newFiller(dir); err != nil {
+			return err
+		}
+		defer b.memory.holes.Close()
+	}
 	report := &report{machine: m, peers: peers, options: o}
 	err = b.measureAll(ctx, report)
 	if len(report.cases) == 0 {

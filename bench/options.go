@@ -33,11 +33,13 @@ type preset struct {
 	Measure  time.Duration
 	MaxBytes int64 // of values that a round writes
 	Backlog  int64 // bytes of values that a case reads again
+	Fill     bool  // free memory is filled with page cache before each round
 }
 
 var (
 	full = preset{
 		Rounds: 5, Warmup: 10 * time.Second, Settle: time.Second, Measure: 10 * time.Second, MaxBytes: 3 << 30, Backlog: 2 << 30,
+		Fill: true,
 	}
 	quick = preset{
 		Rounds: 1, Warmup: 2 * time.Second, Settle: 200 * time.Millisecond, Measure: 1500 * time.Millisecond, MaxBytes: 1 << 30, Backlog: 256 << 20,
@@ -82,6 +84,7 @@ func parseOptions(args []string, stderr io.Writer) (*options, error) {
 	fs.Int64Var(&maxMiB, "max-mib", 0, "most `MiB` that a round writes; it ends earlier where it would write more")
 	fs.Int64Var(&backlogMiB, "backlog-mib", 0, "`MiB` that the reading cases read again and again")
 	fs.DurationVar(&o.timeout, "timeout", 4*time.Hour, "bound of the whole run")
+	fs.BoolVar(&given.Fill, "fill", true, "fill free memory with page cache before each round, so that no broker pays for its first touch; with -quick only if given")
 	fs.StringVar(&o.dir, "dir", os.TempDir(), "`directory` for data, on the disk to be measured")
 	fs.StringVar(&o.walser, "walser", "", "walser `binary`; it is built from this repository if unset")
 	fs.StringVar(&o.java, "java", "", "`java` for Apache Kafka; the newest that is found if unset")
@@ -113,6 +116,9 @@ func parseOptions(args []string, stderr io.Writer) (*options, error) {
 	}
 	if set["backlog-mib"] {
 		o.Backlog = backlogMiB << 20
+	}
+	if set["fill"] {
+		o.Fill = given.Fill
 	}
 	if o.results == "" && !o.list {
 		if cacheDirErr != nil {

@@ -136,6 +136,9 @@ func (r *report) pinned() [][2]string {
 		[2]string{"round", fmt.Sprintf("a new topic, settles for %v, measured %v (%v in the tail cases); at most %d MiB written, or a backlog of %d MiB",
 			o.Settle, o.Measure, 3*o.Measure, o.MaxBytes>>20, o.Backlog>>20)},
 	)
+	if o.Fill {
+		lines = append(lines, [2]string{"round", "free memory is filled with page cache before each, so that the first touch of a page costs nobody anything"})
+	}
 	if o.firstLook() {
 		lines = append(lines, [2]string{"round", "FIRST LOOK: the JVM wants a warm-up of 10 s and a median five rounds; quote figures of a run without -quick"})
 	}

@@ -285,7 +285,7 @@ func TestSignals(t *testing.T) {
 	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGKILL} {
 		t.Run(signal.String(), func(t *testing.T) {
 			dir := t.TempDir()
-			cmd := exec.Command(program, "-peer", "walser", "-walser", walser, "-dir", dir, "-results", t.TempDir(), "-case", "tail-1k", "-warmup", "10m", "-measure", "10m", "-timeout", "1h")
+			cmd := exec.Command(program, "-peer", "walser", "-walser", walser, "-dir", dir, "-results", t.TempDir(), "-case", "tail-1k", "-warmup", "10m", "-measure", "10m", "-timeout", "1h", "-fill=false")
 			stderr, err := cmd.StderrPipe()
 			if err != nil {
 				t.Fatal(err)
