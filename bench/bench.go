@@ -344,7 +344,7 @@ func (b *bench) writeBacklog(ctx context.Context, k kind, broker *process, load 
 	if err := loadgen.CreateTopic(ctx, cluster, load); err != nil {
 		return err
 	}
-	if err := loadgen.Fill(ctx, cluster, load, b.Backlog); err != nil {
+	if err := loadgen.Fill(ctx, cluster, load, b.Backlog, nil); err != nil {
 		return fmt.Errorf("write the backlog: %w", err)
 	}
 	for began := time.Now(); time.Since(began) < b.Warmup; {

@@ -36,7 +36,10 @@ func CatchUp(ctx context.Context, cluster []kgo.Opt, load Load, w Window) (Resul
 		consumers sync.WaitGroup
 		records   atomic.Int64
 	)
-	defer w.watch(&load, &records)()
+	defer w.watch(func() (read, bytes int64) {
+		read = records.Load()
+		return read, read * int64(load.RecordBytes)
+	})()
 	w.edge()
 	began := time.Now()
 	for range load.Consumers {
@@ -69,7 +72,7 @@ func catchUp(ctx context.Context, cluster []kgo.Opt, load *Load, until []int64, 
 		waiting, cancel := context.WithTimeout(ctx, readTimeout)
 		err := r.poll(waiting, client, func(record *kgo.Record) error {
 			if len(record.Value) != load.RecordBytes {
-				return fmt.Errorf("its value has %d bytes, %d were written", len(record.Value), load.RecordBytes)
+				return fmt.Errorf("%w: its value has %d bytes, %d were written", ErrRecords, len(record.Value), load.RecordBytes)
 			}
 			read++
 			return nil
@@ -112,7 +115,7 @@ func (r *reader) poll(ctx context.Context, client *kgo.Client, visit func(*kgo.R
 func (r *reader) follows(record *kgo.Record) error {
 	next := &r.next[record.Partition]
 	if record.Offset != *next {
-		return fmt.Errorf("partition %d gave offset %d where %d comes next", record.Partition, record.Offset, *next)
+		return fmt.Errorf("%w: partition %d gave offset %d where %d comes next", ErrRecords, record.Partition, record.Offset, *next)
 	}
 	*next++
 	return nil

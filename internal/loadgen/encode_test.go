@@ -130,7 +130,7 @@ func TestWindow_WatchTellsOnceASecond(t *testing.T) {
 		var counted atomic.Int64
 		var told []Progress
 		w := Window{Progress: func(p Progress) { told = append(told, p) }}
-		stop := w.watch(&Load{RecordBytes: 10}, &counted)
+		stop := w.watch(func() (records, bytes int64) { return counted.Load(), 10 * counted.Load() })
 		counted.Store(3)
 		time.Sleep(1500 * time.Millisecond)
 		counted.Store(5)
@@ -152,7 +152,7 @@ func TestWindow_WatchWaitsForItsLastCall(t *testing.T) {
 			time.Sleep(time.Second)
 			told = true
 		}}
-		stop := w.watch(&Load{}, &atomic.Int64{})
+		stop := w.watch(func() (records, bytes int64) { return 0, 0 })
 		time.Sleep(1500 * time.Millisecond)
 		stop()
 		if !told {

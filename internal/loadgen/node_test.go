@@ -189,7 +189,7 @@ func TestCatchUp(t *testing.T) {
 	load := testLoad()
 	load.RecordBytes = 1000 // several fetches
 	cluster := startCluster(t, load)
-	if err := Fill(t.Context(), cluster, load, 8000*1000-500); err != nil {
+	if err := Fill(t.Context(), cluster, load, 8000*1000-500, nil); err != nil {
 		t.Fatal(err)
 	}
 	var crossed edges
@@ -277,7 +277,7 @@ func TestSaturate_ComparesWithTheLog(t *testing.T) {
 	load := testLoad()
 	cluster := startCluster(t, load)
 	_, err := Saturate(t.Context(), cluster, load, Window{Measure: 50 * time.Millisecond, Edge: func() { produceAlien(t, cluster) }})
-	if err == nil || !strings.Contains(err.Error(), "records were acknowledged, and the logs") {
+	if !errors.Is(err, ErrRecords) || !strings.Contains(err.Error(), "records were acknowledged, and the logs") {
 		t.Errorf("two records of another producer: %v", err)
 	}
 }
@@ -289,7 +289,7 @@ func TestStream_ComparesWhatItReads(t *testing.T) {
 	_, err := Stream(t.Context(), cluster, load,
 		Window{Warmup: 50 * time.Millisecond, Measure: 50 * time.Millisecond, Edge: func() { produceAlien(t, cluster) }})
 	// Whoever compares first says so.
-	if err == nil || !strings.Contains(err.Error(), "it carries no number") && !strings.Contains(err.Error(), "were acknowledged, and the logs") {
+	if !errors.Is(err, ErrRecords) || !strings.Contains(err.Error(), "it carries no number") && !strings.Contains(err.Error(), "were acknowledged, and the logs") {
 		t.Errorf("a record of another producer: %v", err)
 	}
 }
@@ -338,5 +338,18 @@ func TestRuns_EndWithTheirContext(t *testing.T) {
 				t.Errorf("got %v", err)
 			}
 		})
+	}
+}
+
+func TestFill_TellsItsProgress(t *testing.T) {
+	load := testLoad()
+	load.Linger, load.Producers = 0, 1
+	cluster := append(startCluster(t, load), kgo.WithHooks(&stall{record: 20, length: 1500 * time.Millisecond}))
+	var told []Progress
+	if err := Fill(t.Context(), cluster, load, 30*100, func(p Progress) { told = append(told, p) }); err != nil {
+		t.Fatal(err)
+	}
+	if len(told) == 0 || told[0].Records != 20 || told[0].Bytes != 2000 {
+		t.Errorf("told of %+v", told)
 	}
 }

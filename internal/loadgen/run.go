@@ -34,7 +34,7 @@ type Progress struct {
 }
 
 // watch calls w.Progress with what is counted until stop is called, which waits for the last call.
-func (w *Window) watch(load *Load, counted *atomic.Int64) (stop func()) {
+func (w *Window) watch(counted func() (records, bytes int64)) (stop func()) {
 	if w.Progress == nil {
 		return func() {}
 	}
@@ -48,8 +48,8 @@ func (w *Window) watch(load *Load, counted *atomic.Int64) (stop func()) {
 			case <-ended:
 				return
 			case <-tick.C:
-				records := counted.Load()
-				w.Progress(Progress{Elapsed: time.Since(began), Records: records, Bytes: records * int64(load.RecordBytes)})
+				records, bytes := counted()
+				w.Progress(Progress{Elapsed: time.Since(began), Records: records, Bytes: bytes})
 			}
 		}
 	})
@@ -85,6 +85,10 @@ type Result struct {
 	EndToEnd *Latency // from due to handed to the consumer
 	Lag      *Latency // from due to given to the client: how late the generator itself was
 }
+
+// ErrRecords is the error of a run in which records were refused by nobody and yet are not there, or not as
+// they were written. Others who write to the topic meanwhile make it look so too.
+var ErrRecords = errors.New("records were lost, doubled or changed")
 
 // ErrTooShort is the error of a run that measured nothing: a rate of nothing is no figure. What it offered was
 // acknowledged all the same.
@@ -132,12 +136,15 @@ func RoundTrips(ctx context.Context, cluster []kgo.Opt, load Load, w Window) (Re
 }
 
 // Fill writes at least the given bytes of values, as fast as it can, and returns when all are acknowledged.
-func Fill(ctx context.Context, cluster []kgo.Opt, load Load, bytes int64) error {
+// It calls progress once a second, unless that is nil.
+func Fill(ctx context.Context, cluster []kgo.Opt, load Load, bytes int64, progress func(Progress)) error {
 	p, err := newProducers(ctx, cluster, load)
 	if err != nil {
 		return err
 	}
 	defer p.close()
+	w := Window{Progress: progress}
+	defer w.watch(p.counted)()
 	limit := (bytes + int64(load.RecordBytes) - 1) / int64(load.RecordBytes)
 	for i, client := range p.clients {
 		p.running.Go(func() { p.flood(client, int64(i), limit) })
@@ -237,7 +244,7 @@ func (p *production) send(client *kgo.Client, value []byte, promise func(value [
 // measure waits through the warm-up and the measured part, then stops the producers and checks what they did.
 func (p *production) measure(ctx context.Context, w Window) (Result, error) {
 	limit := w.maxRecords(&p.load)
-	defer w.watch(&p.load, &p.acknowledged)()
+	defer w.watch(p.counted)()
 	p.wait(deliveryTimeout, 1) // a connection and a producer id come first
 	p.wait(w.Warmup, limit/4)
 	w.edge()
@@ -255,6 +262,12 @@ func (p *production) measure(ctx context.Context, w Window) (Result, error) {
 		return Result{}, fmt.Errorf("%w: no record was acknowledged in the %v that were measured", ErrTooShort, elapsed)
 	}
 	return Result{Records: records, Bytes: records * int64(p.load.RecordBytes), Elapsed: elapsed}, nil
+}
+
+// counted is how much is acknowledged so far.
+func (p *production) counted() (records, bytes int64) {
+	records = p.acknowledged.Load()
+	return records, records * int64(p.load.RecordBytes)
 }
 
 // milestone is a number of acknowledged records that somebody waits for.
@@ -298,7 +311,7 @@ func (p *production) finish(ctx context.Context) error {
 		return err
 	}
 	if acknowledged, held := p.acknowledged.Load(), sum(after)-sum(p.before); acknowledged != held {
-		return fmt.Errorf("%d records were acknowledged, and the logs of topic %s hold %d", acknowledged, p.load.Topic, held)
+		return fmt.Errorf("%w: %d records were acknowledged, and the logs of topic %s hold %d", ErrRecords, acknowledged, p.load.Topic, held)
 	}
 	return nil
 }

@@ -2,7 +2,6 @@ package loadgen
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -41,7 +40,7 @@ func Stream(ctx context.Context, cluster []kgo.Opt, load Load, w Window) (Result
 		defer clients[i].Close()
 	}
 	s.start = time.Now()
-	defer w.watch(&p.load, &p.acknowledged)()
+	defer w.watch(p.counted)()
 	for _, client := range clients {
 		consumers.Go(func() { s.consume(client) })
 	}
@@ -56,7 +55,7 @@ func Stream(ctx context.Context, cluster []kgo.Opt, load Load, w Window) (Result
 		return Result{}, err
 	}
 	late := time.AfterFunc(drainTimeout, func() {
-		p.fail(fmt.Errorf("not every record came to every consumer within %v of the last acknowledgement", drainTimeout))
+		p.fail(fmt.Errorf("%w: not all came to every consumer within %v of the last acknowledgement", ErrRecords, drainTimeout))
 	})
 	defer late.Stop()
 	consumers.Wait()
@@ -115,7 +114,7 @@ func (s *stream) consume(client *kgo.Client) {
 		err := r.poll(s.ctx, client, func(record *kgo.Record) error {
 			n, ok := number(record.Value)
 			if !ok {
-				return errors.New("it carries no number")
+				return fmt.Errorf("%w: it carries no number", ErrRecords)
 			}
 			if err := seen.add(n); err != nil {
 				return err
@@ -141,9 +140,9 @@ func newNumbers(total int64) *numbers { return &numbers{seen: make([]bool, total
 func (s *numbers) add(n int64) error {
 	switch {
 	case n < 0 || n >= int64(len(s.seen)):
-		return fmt.Errorf("it carries number %d, which was not sent", n)
+		return fmt.Errorf("%w: it carries number %d, which was not sent", ErrRecords, n)
 	case s.seen[n]:
-		return fmt.Errorf("it carries number %d, which came before", n)
+		return fmt.Errorf("%w: it carries number %d, which came before", ErrRecords, n)
 	}
 	s.seen[n] = true
 	s.missing--
