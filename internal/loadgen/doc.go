@@ -2,13 +2,13 @@
 // the client sees of it. It is the driver behind bench/.
 //
 // A Load says everything that decides what is offered: two runs of equal Loads offer the same bytes in the
-// same way. There are five ways to offer it:
+// same way. There are six ways to offer it:
 //
 //   - Saturate is a closed loop: producers keep their buffers full, and what is measured is how much is
 //     acknowledged. It measures no latency, since a full buffer says how long the buffer is.
 //   - RoundTrips is a closed loop of one record per request and connection.
-//   - Stream is an open loop at a fixed rate, with a consumer behind it. Latency counts from the moment a
-//     record was due, so a stall is seen by every record that it delayed (no coordinated omission).
+//   - Pace is an open loop at a fixed rate, and Stream the same with a consumer behind it. Latency counts from
+//     the moment a record was due, so a stall is seen by every record that it delayed (no coordinated omission).
 //   - Replay is a closed loop of requests that were encoded before the clock starts: it costs the client
 //     little more than the socket, so that the broker is what saturates.
 //   - CatchUp reads a backlog that Fill wrote.

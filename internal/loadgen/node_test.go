@@ -341,6 +341,51 @@ func TestRuns_EndWithTheirContext(t *testing.T) {
 	}
 }
 
+// Nobody reads, and the log holds what was due.
+func TestPace(t *testing.T) {
+	load := testLoad()
+	load.Linger, load.Rate = 0, 2000
+	cluster := startCluster(t, load)
+	result, err := Pace(t.Context(), cluster, load, Window{Warmup: 100 * time.Millisecond, Measure: 250 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if result.Records != 500 || result.EndToEnd != nil || result.Produce.Quantiles().Count != 500 || result.Lag.Quantiles().Count != 500 {
+		t.Errorf("got %+v, want the 500 records that were due", result)
+	}
+	if held, err := Held(t.Context(), cluster, load); err != nil || held != 700 {
+		t.Errorf("the log holds %d records, %v, want the 700 of warm-up and measure", held, err)
+	}
+}
+
+func TestOpenLoops_WantTheirLoad(t *testing.T) {
+	for name, tc := range map[string]struct {
+		rate, consumers int
+		measure         time.Duration
+		says            string
+	}{
+		"no rate":         {0, 1, time.Second, "Rate is 0"},
+		"no consumer":     {1, 0, time.Second, "Consumers is 0"},
+		"too many at all": {1000, 1, 75 * time.Hour, "more than 268435456 records"},
+	} {
+		load := testLoad()
+		load.Rate, load.Consumers = tc.rate, tc.consumers
+		if _, err := Stream(t.Context(), nil, load, Window{Measure: tc.measure}); err == nil || !strings.Contains(err.Error(), tc.says) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestStream_MustMeasureARecord(t *testing.T) {
+	load := testLoad()
+	load.Rate = 100
+	cluster := startCluster(t, load)
+	_, err := Stream(t.Context(), cluster, load, Window{Warmup: 25 * time.Millisecond, Measure: time.Millisecond})
+	if !errors.Is(err, ErrTooShort) {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestFill_TellsItsProgress(t *testing.T) {
 	load := testLoad()
 	load.Linger, load.Producers = 0, 1

@@ -81,7 +81,7 @@ type Result struct {
 	Batches int64 // in which Replay sent them; 0 of other loads, whose client decides
 	Elapsed time.Duration
 
-	Produce  *Latency // from due (Stream) or sent (RoundTrips) to acknowledged
+	Produce  *Latency // from due (Pace, Stream) or sent (RoundTrips) to acknowledged
 	EndToEnd *Latency // from due to handed to the consumer
 	Lag      *Latency // from due to given to the client: how late the generator itself was
 }

@@ -2,6 +2,7 @@ package loadgen
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -12,11 +13,30 @@ import (
 // drainTimeout is how long after the last acknowledgement a consumer may take to see every record.
 const drainTimeout = 30 * time.Second
 
-// Stream produces at load.Rate and reads at the tail. What is measured are the records that were due
-// between the edges; the run ends when every consumer has seen every record.
+// MaxPaced is how many records Pace and Stream offer in one run: each consumer remembers which it has seen.
+const MaxPaced = 1 << 28
+
+// Pace produces at load.Rate, and nobody reads. What is measured are the records that were due between the
+// edges; the run ends when every record is acknowledged.
+func Pace(ctx context.Context, cluster []kgo.Opt, load Load, w Window) (Result, error) {
+	load.Consumers = 0
+	return openLoop(ctx, cluster, load, w)
+}
+
+// Stream is Pace with consumers that read at the tail; the run ends when each of them has seen every record.
 func Stream(ctx context.Context, cluster []kgo.Opt, load Load, w Window) (Result, error) {
-	if load.Rate < 1 || load.Consumers < 1 {
-		return Result{}, fmt.Errorf("load: Rate is %d and Consumers %d: a stream needs both", load.Rate, load.Consumers)
+	if load.Consumers < 1 {
+		return Result{}, errors.New("load: Consumers is 0: nobody would read")
+	}
+	return openLoop(ctx, cluster, load, w)
+}
+
+func openLoop(ctx context.Context, cluster []kgo.Opt, load Load, w Window) (Result, error) {
+	if load.Rate < 1 {
+		return Result{}, fmt.Errorf("load: Rate is %d: an open loop needs one", load.Rate)
+	}
+	if seconds := (w.Warmup + w.Measure).Seconds(); seconds*float64(load.Rate) > MaxPaced {
+		return Result{}, fmt.Errorf("load: Rate is %d: in %v that is more than %d records", load.Rate, w.Warmup+w.Measure, MaxPaced)
 	}
 	p, err := newProducers(ctx, cluster, load)
 	if err != nil {
@@ -25,7 +45,10 @@ func Stream(ctx context.Context, cluster []kgo.Opt, load Load, w Window) (Result
 	defer p.close()
 	s := &stream{
 		production: p, schedule: Schedule{Rate: load.Rate}, warmup: w.Warmup, end: w.Warmup + w.Measure,
-		produce: NewLatency(), endToEnd: NewLatency(), lag: NewLatency(),
+		produce: NewLatency(), lag: NewLatency(),
+	}
+	if load.Consumers > 0 {
+		s.endToEnd = NewLatency()
 	}
 	s.total = s.schedule.Due(s.end - 1)
 
@@ -63,13 +86,16 @@ func Stream(ctx context.Context, cluster []kgo.Opt, load Load, w Window) (Result
 		return Result{}, err
 	}
 	records := s.total - s.schedule.Due(s.warmup-1)
+	if records == 0 {
+		return Result{}, fmt.Errorf("%w: at %d a second, no record was due in %v", ErrTooShort, load.Rate, w.Measure)
+	}
 	return Result{
 		Records: records, Bytes: records * int64(load.RecordBytes), Elapsed: w.Measure,
 		Produce: s.produce, EndToEnd: s.endToEnd, Lag: s.lag,
 	}, nil
 }
 
-// stream is one run of Stream. Times are counted from its start.
+// stream is one run of Pace or Stream. Times are counted from its start.
 type stream struct {
 	*production
 	schedule    Schedule
