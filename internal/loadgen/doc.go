@@ -11,7 +11,7 @@
 //     the moment a record was due, so a stall is seen by every record that it delayed (no coordinated omission).
 //   - Replay is a closed loop of requests that were encoded before the clock starts: it costs the client
 //     little more than the socket, so that the broker is what saturates.
-//   - CatchUp reads a backlog that Fill wrote.
+//   - CatchUp reads a backlog that Fill wrote, and Read one that somebody else did.
 //
 // Every way checks what it offered: a record that was refused, lost, doubled or read out of order is an
 // error, never a fast answer. What is measured lies between two calls of Window.Edge, after a warm-up; the

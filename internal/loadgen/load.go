@@ -22,6 +22,8 @@ const (
 	idempotentInFlight = 5
 	// maxRate keeps the arithmetic of a schedule within 63 bits for an hour.
 	maxRate = 1_000_000
+	// maxBatchBytes is what the client sends in one request.
+	maxBatchBytes = 100 << 20
 	// minRecordBytes is room for the number that a record carries.
 	minRecordBytes = 8
 )
@@ -35,7 +37,7 @@ type Load struct {
 	Redundancy  float64 `json:"redundancy"`   // share of a value that compresses away, 0 to 1
 	Seed        uint64  `json:"seed"`         // of the values
 
-	Producers  int           `json:"producers"` // clients, one connection for records each
+	Producers  int           `json:"producers"` // clients, one connection for records each; 0 of Read, which takes what others wrote
 	Acks       string        `json:"acks"`      // all or 1
 	Idempotent bool          `json:"idempotent"`
 	InFlight   int           `json:"in_flight"` // requests that a producer sends ahead
@@ -68,7 +70,7 @@ func (l *Load) Validate() error {
 		"InFlight is %d: the client's idempotent producer has %d", l.InFlight, idempotentInFlight)
 	check(l.InFlight >= 1, "InFlight is %d: want at least 1", l.InFlight)
 	check(l.Linger >= 0, "Linger is %v: want no less than 0", l.Linger)
-	check(l.BatchBytes >= 1024, "BatchBytes is %d: want at least 1024", l.BatchBytes)
+	check(l.BatchBytes >= 1024 && l.BatchBytes <= maxBatchBytes, "BatchBytes is %d: want 1024 to %d", l.BatchBytes, maxBatchBytes)
 	_, known = codecs[l.Codec]
 	check(known, "Codec is %q: want none, gzip, snappy, lz4 or zstd", l.Codec)
 	check(l.Rate >= 0 && l.Rate <= maxRate, "Rate is %d: want 0 to %d", l.Rate, maxRate)
@@ -79,11 +81,17 @@ func (l *Load) Validate() error {
 
 // Describe returns the load as lines of what is pinned, for a report.
 func (l *Load) Describe() []string {
-	lines := []string{fmt.Sprintf("records: %d bytes, no key, %.0f %% redundant (bytes of a PCG, then zeros), seed %d, codec %s", l.RecordBytes, 100*l.Redundancy, l.Seed, l.Codec)}
-	if l.PerRequest > 0 {
+	var lines []string
+	if l.Producers > 0 {
+		lines = append(lines, fmt.Sprintf("records: %d bytes, no key, %.0f %% redundant (bytes of a PCG, then zeros), seed %d, codec %s", l.RecordBytes, 100*l.Redundancy, l.Seed, l.Codec))
+	}
+	switch {
+	case l.Producers == 0:
+		lines = append(lines, fmt.Sprintf("partitions: %d", l.Partitions))
+	case l.PerRequest > 0:
 		lines = append(lines, fmt.Sprintf("partitions: %d; replayed over %d connections, %d requests in flight on each, acks=%s, no producer id, %d batches of %d KiB in a request, encoded before the clock starts",
 			l.Partitions, l.Producers, l.InFlight, l.Acks, l.PerRequest, l.BatchBytes>>10))
-	} else {
+	default:
 		lines = append(lines,
 			fmt.Sprintf("partitions: %d; uniform sticky partitioner of %d KiB", l.Partitions, stickyBytes>>10),
 			fmt.Sprintf("producers: %d; acks=%s, idempotent %v, %d requests in flight, linger %v, batches of %d KiB, buffers of %d records or %d MiB",

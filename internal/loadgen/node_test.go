@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.uber.org/goleak"
@@ -383,6 +384,117 @@ func TestStream_MustMeasureARecord(t *testing.T) {
 	_, err := Stream(t.Context(), cluster, load, Window{Warmup: 25 * time.Millisecond, Measure: time.Millisecond})
 	if !errors.Is(err, ErrTooShort) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// noneLeft is a Left that must not be asked.
+func noneLeft(t *testing.T) Left {
+	return func(_ context.Context, _ *kgo.Client, partition int32, from, until int64) (bool, error) {
+		t.Errorf("asked for records of partition %d from %d to %d", partition, from, until)
+		return false, nil
+	}
+}
+
+// What others wrote has any size and keys, begins anywhere, and grows while it is read.
+func TestRead(t *testing.T) {
+	load := testLoad()
+	cluster := startCluster(t, load)
+	client, err := kgo.NewClient(append(slices.Clone(cluster), kgo.RecordPartitioner(kgo.ManualPartitioner()))...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	var bytes, records int64
+	for i := range 100 {
+		record := &kgo.Record{Topic: "load", Partition: int32(i % 2), Key: make([]byte, i%7), Value: make([]byte, i)}
+		if err := client.ProduceSync(t.Context(), record).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+		if record.Partition == 0 && record.Offset < 10 {
+			continue
+		}
+		records++
+		bytes += int64(i%7 + i)
+	}
+	offsets := kadm.Offsets{}
+	offsets.AddOffset("load", 0, 10, -1)
+	if _, err := kadm.NewClient(client).DeleteRecords(t.Context(), offsets); err != nil {
+		t.Fatal(err)
+	}
+	load = Load{Topic: "load", Partitions: 3, Consumers: 2}
+	result, err := Read(t.Context(), cluster, load, Window{Edge: func() { produceAlien(t, cluster) }}, noneLeft(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if result.Records != 2*records || result.Bytes != 2*bytes || result.Elapsed <= 0 {
+		t.Errorf("two consumers read %d records, %d bytes in %v, of %d records, %d bytes", result.Records, result.Bytes, result.Elapsed, records, bytes)
+	}
+}
+
+// Where the last records of a partition are gone, the read ends all the same, and the wait does not count.
+func TestRead_EndsWhereNothingIsLeft(t *testing.T) {
+	load := testLoad()
+	load.Consumers = 1
+	cluster := startCluster(t, load)
+	if err := Fill(t.Context(), cluster, load, 3000, nil); err != nil {
+		t.Fatal(err)
+	}
+	until, err := ends(t.Context(), cluster, load)
+	if err != nil {
+		t.Fatal(err)
+	}
+	held := slices.Clone(until)
+	for p := range until {
+		until[p] += 5
+	}
+	var asked sync.Map
+	const patience = 200 * time.Millisecond
+	left := func(_ context.Context, _ *kgo.Client, partition int32, from, until int64) (bool, error) {
+		_, again := asked.LoadOrStore(partition, true)
+		if from != held[partition] || until != from+5 {
+			t.Errorf("asked for records of partition %d from %d to %d, it ends at %d", partition, from, until, held[partition])
+		}
+		return !again, nil // there may be one yet, then there is none
+	}
+	b := &backlog{load: load, cluster: cluster, from: make([]int64, 3), until: until, left: left, patience: patience}
+	began := time.Now()
+	result, err := b.read(t.Context(), Window{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if waited := time.Since(began) - result.Elapsed; result.Records != 30 || waited < 2*patience {
+		t.Errorf("got %+v, and %v of waiting that do not count, want 30 records and %v", result, waited, 2*patience)
+	}
+}
+
+// A time that is given ends the reading. What was read by then counts, and so does the time in which nothing came.
+func TestRead_EndsWithItsTime(t *testing.T) {
+	load := testLoad()
+	load.Consumers = 1
+	cluster := startCluster(t, load)
+	if err := Fill(t.Context(), cluster, load, 3000, nil); err != nil {
+		t.Fatal(err)
+	}
+	b := &backlog{load: load, cluster: cluster, from: make([]int64, 3), until: []int64{1000, 1000, 1000}, patience: readTimeout}
+	result, err := b.read(t.Context(), Window{Measure: time.Second})
+	if err != nil || result.Records != 30 || result.Elapsed != time.Second {
+		t.Errorf("got %+v, %v", result, err)
+	}
+	if _, err := CatchUp(t.Context(), cluster, load, Window{Measure: time.Nanosecond}); !errors.Is(err, ErrTooShort) {
+		t.Errorf("of a nanosecond: %v", err)
+	}
+}
+
+func TestReader_OfGaps(t *testing.T) {
+	r := newReader([]int64{3})
+	r.gaps = true
+	for _, offset := range []int64{3, 7, 8} {
+		if err := r.follows(&kgo.Record{Offset: offset}); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := r.follows(&kgo.Record{Offset: 7}); !errors.Is(err, ErrRecords) {
+		t.Errorf("took an offset twice: %v", err)
 	}
 }
 

@@ -159,6 +159,11 @@ func TestLoad_ValidateListsEveryFault(t *testing.T) {
 		t.Error("an idempotent producer with acks=1 was accepted")
 	}
 	load = testLoad()
+	load.BatchBytes = 100<<20 + 1
+	if err := load.Validate(); err == nil {
+		t.Error("a batch that the client does not send was accepted")
+	}
+	load = testLoad()
 	load.InFlight = 1
 	if err := load.Validate(); err == nil {
 		t.Error("an idempotent producer with one request in flight was accepted: the client would ignore it")

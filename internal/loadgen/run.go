@@ -30,7 +30,7 @@ type Window struct {
 type Progress struct {
 	Elapsed time.Duration // since the load began
 	Records int64         // acknowledged, or read by all consumers together, warm-up included
-	Bytes   int64         // of their values
+	Bytes   int64         // of their keys and values
 }
 
 // watch calls w.Progress with what is counted until stop is called, which waits for the last call.
@@ -77,7 +77,7 @@ const noLimit = 1 << 62
 // Result is what a load measured between the edges of its window.
 type Result struct {
 	Records int64 // acknowledged, or read
-	Bytes   int64 // of their values
+	Bytes   int64 // of their keys and values
 	Batches int64 // in which Replay sent them; 0 of other loads, whose client decides
 	Elapsed time.Duration
 
