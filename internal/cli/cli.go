@@ -139,6 +139,7 @@ Every command but server works against Apache Kafka as well.`,
 		a.groupCommand(),
 		a.clusterCommand(),
 		a.logCommand(),
+		a.benchCommand(),
 		a.versionCommand(),
 	)
 	return root

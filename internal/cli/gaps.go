@@ -22,21 +22,33 @@ func (r *reader) dropEmpty(ctx context.Context, c *kgo.Client) error {
 		return fmt.Errorf("look topics up: %w", err)
 	}
 	for tp, end := range r.ends {
-		for from, done := r.next[tp], false; !done; {
-			batches, highWatermark, err := fetchOnce(ctx, c, details[tp.Topic], tp, from)
-			if err != nil {
-				return fmt.Errorf("fetch %s-%d: %w", tp.Topic, tp.Partition, err)
-			}
-			var empty bool
-			if from, empty, done, err = lookFor(batches, from, end, highWatermark); err != nil {
-				return fmt.Errorf("fetch %s-%d: %w", tp.Topic, tp.Partition, err)
-			}
-			if empty {
-				delete(r.ends, tp)
-			}
+		left, err := anyLeft(ctx, c, details[tp.Topic], tp, r.next[tp], end)
+		if err != nil {
+			return err
+		}
+		if !left {
+			delete(r.ends, tp)
 		}
 	}
 	return nil
+}
+
+// anyLeft says whether a partition holds, or may yet get, a record of [from, end).
+func anyLeft(ctx context.Context, c *kgo.Client, d kadm.TopicDetail, tp model.TopicPartition, from, end int64) (bool, error) {
+	for {
+		batches, highWatermark, err := fetchOnce(ctx, c, d, tp, from)
+		if err != nil {
+			return false, fmt.Errorf("fetch %s-%d: %w", tp.Topic, tp.Partition, err)
+		}
+		next, empty, done, err := lookFor(batches, from, end, highWatermark)
+		if err != nil {
+			return false, fmt.Errorf("fetch %s-%d: %w", tp.Topic, tp.Partition, err)
+		}
+		if empty || done {
+			return !empty, nil
+		}
+		from = next
+	}
 }
 
 // lookFor looks for a record of [from, end) in what was fetched at from. It is done when it found one, or

@@ -45,6 +45,37 @@ type settings struct {
 
 // clientSettings reads every layer. Keys that nobody knows are named on standard error.
 func (a *app) clientSettings() (*settings, error) {
+	all, err := a.properties()
+	if err != nil {
+		return nil, err
+	}
+	s := defaultSettings()
+	for _, p := range all {
+		if err := a.apply(s, p); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+func defaultSettings() *settings {
+	return &settings{bootstrap: []string{defaultBootstrap}, bootstrapSource: "default"}
+}
+
+// apply sets one property, or says on standard error that nobody knows it.
+func (a *app) apply(s *settings, p property) error {
+	known, err := s.set(p)
+	if err != nil {
+		return &Failure{Code: ExitUsage, Cause: fmt.Errorf("%s=%s: %w", p.key, p.value, err), Setting: p.key + " (" + p.source + ")"}
+	}
+	if !known {
+		a.note("warning: %s (%s) is no client setting that walser knows; it has no effect", p.key, p.source)
+	}
+	return nil
+}
+
+// properties returns what the layers say, for each key the strongest.
+func (a *app) properties() ([]property, error) {
 	var layers []property
 	if f := a.flags.commandConfig; f != "" {
 		fromFile, err := readProperties(f)
@@ -66,20 +97,13 @@ func (a *app) clientSettings() (*settings, error) {
 	if v := a.flags.bootstrap; v != "" {
 		layers = append(layers, property{"bootstrap.servers", v, "--bootstrap-server"})
 	}
-	s := &settings{bootstrap: []string{defaultBootstrap}, bootstrapSource: "default"}
+	var strongest []property
 	for i, p := range layers {
-		if slices.ContainsFunc(layers[i+1:], func(later property) bool { return later.key == p.key }) {
-			continue
-		}
-		known, err := s.set(p)
-		if err != nil {
-			return nil, &Failure{Code: ExitUsage, Cause: fmt.Errorf("%s=%s: %w", p.key, p.value, err), Setting: p.key + " (" + p.source + ")"}
-		}
-		if !known {
-			a.note("warning: %s (%s) is no client setting that walser knows; it has no effect", p.key, p.source)
+		if !slices.ContainsFunc(layers[i+1:], func(later property) bool { return later.key == p.key }) {
+			strongest = append(strongest, p)
 		}
 	}
-	return s, nil
+	return strongest, nil
 }
 
 // readProperties reads a Kafka client file in the order of its lines.
@@ -295,6 +319,7 @@ func parseCodec(text string) (*kgo.CompressionCodec, error) {
 type client struct {
 	*kgo.Client
 	admin admin
+	opts  []kgo.Opt // that it was made of, for those who need more such clients
 }
 
 // close leaves the cluster. A client of a test has no connection.
@@ -411,5 +436,5 @@ func connectKafka(ctx context.Context, opts []kgo.Opt) (*client, error) {
 		kafka.Close()
 		return nil, err
 	}
-	return &client{kafka, kadm.NewClient(kafka)}, nil
+	return &client{kafka, kadm.NewClient(kafka), opts}, nil
 }

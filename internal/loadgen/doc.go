@@ -1,5 +1,5 @@
 // Package loadgen puts a described load on a Kafka cluster through a stock Go client, and measures what
-// the client sees of it. It is the driver behind bench/.
+// the client sees of it. It is the driver behind bench/ and walser bench.
 //
 // A Load says everything that decides what is offered: two runs of equal Loads offer the same bytes in the
 // same way. There are six ways to offer it:
