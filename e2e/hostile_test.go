@@ -29,19 +29,21 @@ const (
 // TestHostile attacks a node while a client of good will works on it, and holds the node to its memory and
 // that client's p99 to what it was in the calm before each. The attackers are paced where they would otherwise only show
 // that they share the machine's cores with the node. E2E_HOSTILE is the length of each calm and of each
-// attack: 30s for the full run, which holds every p99 to its proportion. In CI it is 5s, which shows that the node
-// and the client live through it, and 30s for the bombs.
+// attack: 30s for the full run, which holds every p99 to its proportion. In CI, on a machine that others use too, it
+// is 5s, 30s for the bombs, and shows that the node and the client live through it: a p99 below the short
+// floor is as good as that.
 func TestHostile(t *testing.T) {
-	period := 5 * time.Second
+	const full, short = 30 * time.Second, 5 * time.Second
+	period, floor := short, 20*time.Millisecond
 	if text := os.Getenv("E2E_HOSTILE"); text != "" {
 		var err error
 		if period, err = time.ParseDuration(text); err != nil {
 			t.Fatal(err)
 		}
 	}
-	// Of the thousand samples of a short run one burst of the machine, or of attackers that begin together, is the
-	// slowest ten.
-	const full, shortFloor = 30 * time.Second, 20 * time.Millisecond
+	if period >= full {
+		floor = hostileFloor
+	}
 	raiseFileLimit(t, 8192)
 	bombs := makeBombs(t)
 	t.Setenv("GOMEMLIMIT", "256MiB")
@@ -65,12 +67,9 @@ func TestHostile(t *testing.T) {
 		{"bombs", bombs.run},
 	} {
 		t.Run(a.name, func(t *testing.T) {
-			period, floor := period, hostileFloor
+			period := period
 			if a.name == "bombs" {
 				period = max(period, full)
-			}
-			if period < full {
-				floor = shortFloor
 			}
 			good.during(time.Second) // to begin, or to get over the attack before
 			calm := good.during(period)
