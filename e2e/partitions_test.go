@@ -64,14 +64,17 @@ func TestPartitions(t *testing.T) {
 	idle := func(what string) {
 		t.Helper()
 		const interval = 5 * time.Second
-		time.Sleep(3 * time.Second) // until it is idle
-		before := n.cpuTime()
-		time.Sleep(interval)
-		share := float64(n.cpuTime()-before) / float64(interval)
-		t.Logf("%s: %.1f %% of a core while idle", what, 100*share)
-		if share >= idleCPU {
-			t.Errorf("%s: an idle node takes %.1f %% of a core, want less than %.0f", what, 100*share, 100*idleCPU)
+		var share float64
+		for range 4 { // what the load left to do may take a while on a busy machine: work without end is what must not be
+			before := n.cpuTime()
+			time.Sleep(interval)
+			share = float64(n.cpuTime()-before) / float64(interval)
+			t.Logf("%s: %.1f %% of a core while idle", what, 100*share)
+			if share < idleCPU {
+				return
+			}
 		}
+		t.Errorf("%s: an idle node takes %.1f %% of a core, want less than %.0f", what, 100*share, 100*idleCPU)
 	}
 	idle("filled")
 	perPartition("filled")
