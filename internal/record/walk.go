@@ -1,6 +1,9 @@
 package record
 
-import "fmt"
+import (
+	"encoding/binary"
+	"fmt"
+)
 
 // walker reads the records of a batch as Validate needs them: structure, offset deltas, timestamps and whether there is a key; the
 // contents are skipped. It accepts a record exactly if Record.parse does (a fuzz target holds them together).
@@ -31,6 +34,10 @@ type walker struct {
 func (w *walker) run(b []byte) (consumed int, fault string) {
 	start := 0
 	for w.index < w.count {
+		if next, ok := w.quick(b, start); ok {
+			start = next
+			continue
+		}
 		size, pos := readVarint(b, start)
 		if pos < 0 || size < 0 {
 			if pos == varintShort {
@@ -78,6 +85,69 @@ func (w *walker) run(b []byte) (consumed int, fault string) {
 		start = next
 	}
 	return start, ""
+}
+
+// quick walks the record at start if it is as nearly all are: no headers, no number of more than three bytes, eight bytes of b behind
+// each of them. It keeps to run's rules, and run sees to the rest. The numbers come from two or three loads instead of a call and
+// a loop each: the walk of 100-byte records takes half the time.
+func (w *walker) quick(b []byte, start int) (next int, ok bool) {
+	if len(b)-start < 8 {
+		return 0, false
+	}
+	head := binary.LittleEndian.Uint64(b[start:])
+	size, n := lowVarint(head)
+	head >>= uint(8*n+8) & 63 // the number and the attributes
+	delta, m := lowVarint(head)
+	if n == 0 || m == 0 {
+		return 0, false
+	}
+	next = start + n + int(size>>1)
+	pos := start + n + 1 + m
+
+	if len(b)-pos < 8 {
+		return 0, false
+	}
+	head = binary.LittleEndian.Uint64(b[pos:])
+	offset, n := lowVarint(head)
+	key, m := lowVarint(head >> (uint(8*n) & 63))
+	if n == 0 || m == 0 {
+		return 0, false
+	}
+	pos += n + m
+	if key&1 == 0 {
+		pos += int(key >> 1)
+	}
+
+	if len(b)-pos < 8 {
+		return 0, false
+	}
+	value, n := lowVarint(binary.LittleEndian.Uint64(b[pos:]))
+	if n == 0 {
+		return 0, false
+	}
+	pos += n
+	if value&1 == 0 {
+		pos += int(value >> 1)
+	}
+	// All numbers lie in the record if its end is where it says; one of them that is wrong leads elsewhere.
+	if size&1 != 0 || pos+1 != next || next > len(b) || b[pos] != 0 {
+		return 0, false
+	}
+	w.see(int64(delta>>1)^-int64(delta&1), int32(offset>>1)^-int32(offset&1), key&1 == 0)
+	return next, true
+}
+
+// lowVarint reads an unsigned number of at most three bytes from the low end of word. Where it has more, n is 0.
+func lowVarint(word uint64) (u uint64, n int) {
+	switch {
+	case word&0x80 == 0:
+		return word & 0x7f, 1
+	case word&0x8000 == 0:
+		return word&0x7f | word>>1&0x3f80, 2
+	case word&0x800000 == 0:
+		return word&0x7f | word>>1&0x3f80 | word>>2&0x1fc000, 3
+	}
+	return 0, 0
 }
 
 func skipHeaders(body []byte, pos int, n int32) (next int, fault string) {
