@@ -133,9 +133,10 @@ func (c *Conn) stream(r *Request) error {
 	case <-c.ctx.Done():
 		return context.Cause(c.ctx)
 	}
+	c.rd.streaming = true
 	outcome, panicked := c.handleStream(r, body)
 	failed, left := body.err, body.left
-	c.rd.need, c.rd.streamed = 4, 0
+	c.rd.need, c.rd.streaming, c.rd.streamed = 4, false, 0
 	// From here on another goroutine may recycle r.
 	c.handled(r, outcome, panicked)
 	c.kick()

@@ -155,6 +155,29 @@ func TestBody_WaitsForItsTurn(t *testing.T) {
 	c.expect(3, 4)
 }
 
+// A produce before it may be in flight: its bytes stay as they are while the body is read to behind them.
+func TestBody_LeavesTheFramesBeforeItAlone(t *testing.T) {
+	const buffer = 4 << 10 // of a first read
+	small := filled(1, 40) // below StreamAbove
+	first := buffer - len(small) - afterHeader // ends where the buffer does
+	produces := make(parked, 1)
+	row := api(wire.KeyProduce, produces.handle)
+	row.Stream = (&bodies{pieces: func(int) int { return first }}).stream
+	n := start(t, []server.API{row}, bodyConfig)
+	c := n.dial(t)
+	c.send(small, filled(2, 9000))
+	inFlight := <-produces
+	n.await(t, "the body is taken", func() bool {
+		return n.metric(t, "walser_kafka_request_bytes_total") == float64(len(small)+len(filled(2, 9000)))
+	})
+	records := inFlight.Body.(*wire.ProduceRequest).TopicData[0].PartitionData[0].Records
+	if !bytes.Equal(records, small[len(small)-40:]) {
+		t.Errorf("the records of the produce in flight became %x", records)
+	}
+	reply(inFlight)
+	c.expect(1, 2)
+}
+
 func TestBody_Ends(t *testing.T) {
 	cfg := bodyConfig
 	cfg.HeaderTimeout, cfg.MinBodyRate, cfg.ConnectionsMaxIdle = 10*time.Second, 1000, time.Hour

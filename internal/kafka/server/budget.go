@@ -72,6 +72,9 @@ func (b *budget) take(n int64, large bool) bool {
 	return true
 }
 
+// ample says whether so little is used that a buffer may be larger than what has arrived of its frame by far.
+func (b *budget) ample() bool { return b.used.Load() < b.total/4 }
+
 // charge takes n bytes, waiting for them. After each patience it calls shed, which is to close connections
 // that hold much and send little; shed calls of several waiters of a kind are one patience apart.
 // It returns ctx's cause when ctx ends first.

@@ -14,8 +14,17 @@ import (
 // minFrame is the smallest size that a request can have: key, version and correlation id.
 const minFrame = 8
 
-// growth bounds how much larger than the bytes that arrived a frame's buffer may be.
-const growth = 4
+// How much larger than the bytes that arrived a frame's buffer may be. Each move to a larger one is a copy, so it is much for a peer that
+// sends more than a trickle while the budget has room, and little when memory is short and an announcement may be a lie.
+const (
+	growth      = 4
+	ampleGrowth = 16
+	trickle     = 8 << 10
+)
+
+// streamChunk is what is read beyond the piece that a handler waits for: enough for what lies between two batches and for
+// a small one, not so much that the beginning of a large one would have to be moved.
+const streamChunk = 16 << 10
 
 // reader cuts a connection's bytes into frames. Bytes [r, w) of buf have been read and not cut yet: at
 // most one incomplete frame once the complete ones are cut. Frames stay where they were read; a frame
@@ -28,7 +37,8 @@ type reader struct {
 	need  int // bytes from r on that the next frame takes, as far as its first bytes say
 	class int // of the buffers to read into: grows and shrinks with what reads bring
 
-	streamed int // bytes of the request that is being streamed which were taken; else 0
+	streaming bool // a request is being streamed
+	streamed  int  // bytes of it that were taken; else 0
 
 	small int // reads in a row that brought little
 
@@ -62,7 +72,10 @@ func (rd *reader) isLarge() bool { return rd.need > classSize(chunkClass) }
 // space returns where to read to. A large frame gets a buffer of its own, so that nothing small that
 // follows it pins it.
 func (rd *reader) space() []byte {
-	if rd.isLarge() {
+	switch {
+	case rd.streaming:
+		return rd.buf.b[rd.w:min(rd.r+max(rd.need, streamChunk), len(rd.buf.b))]
+	case rd.isLarge():
 		return rd.buf.b[rd.w:min(rd.r+rd.need, len(rd.buf.b))]
 	}
 	return rd.buf.b[rd.w:]
@@ -322,6 +335,11 @@ func (c *Conn) makeRoom() error {
 	}
 	have := rd.w - rd.r
 	switch {
+	case have == 0 && rd.streaming && !rd.buf.shared():
+		rd.r, rd.w = 0, 0 // the next piece is often like the last one
+		if rd.need <= len(rd.buf.b) {
+			return nil
+		}
 	case have == 0:
 		rd.close() // to be taken again when there is something to read
 		return nil
@@ -330,7 +348,11 @@ func (c *Conn) makeRoom() error {
 	case rd.r == 0 && rd.w < len(rd.buf.b) && rd.buf.large == rd.isLarge():
 		return nil // this buffer is not full yet
 	}
-	class := max(rd.class, min(classFor(rd.need), classWithin(growth*have)))
+	factor := growth
+	if have >= trickle && c.srv.budget.ample() {
+		factor = ampleGrowth
+	}
+	class := max(rd.class, min(classFor(rd.need), classWithin(factor*have)))
 	if class <= rd.buf.class && rd.buf.large == rd.isLarge() && !rd.buf.shared() {
 		copy(rd.buf.b, rd.buf.b[rd.r:rd.w])
 		rd.r, rd.w = 0, have

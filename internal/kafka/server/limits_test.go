@@ -413,6 +413,25 @@ func TestServer_TricklingAnnouncersCostWhatTheySend(t *testing.T) {
 	}
 }
 
+// A frame's buffer may be much larger than what has arrived of it, which saves copies, but not for long: peers that send more than
+// a trickle of what they announce leave memory for each other.
+func TestServer_AnnouncersAreKeptShortWithTheMemory(t *testing.T) {
+	const peers, sent = 300, 20_000
+	n := start(t, echo(), server.Config{QueuedMaxRequestBytes: 64 << 20})
+	head := produce(1, 1, 100<<20-41)[:sent]
+	n.dial(t).send(head)
+	n.await(t, "the first one has room for its next 256 KiB", func() bool {
+		return n.metric(t, "walser_kafka_request_memory_bytes") == 256<<10
+	})
+	for range peers - 1 {
+		n.dial(t).send(head)
+	}
+	n.await(t, "all is read", func() bool { return n.metric(t, "walser_kafka_request_bytes_total") == peers*sent })
+	if held := n.metric(t, "walser_kafka_request_memory_bytes"); held > 40<<20 {
+		t.Errorf("%d peers that sent %d bytes each hold %.1f MiB of buffers", peers, sent, held/(1<<20))
+	}
+}
+
 func heap() int {
 	runtime.GC()
 	var m runtime.MemStats
