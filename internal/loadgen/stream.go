@@ -108,6 +108,10 @@ type stream struct {
 
 // pace sends the records first, first + producers, … when they are due.
 func (s *stream) pace(client *kgo.Client, first int64) {
+	answered := s.answered(func(value []byte) {
+		n, _ := number(value)
+		s.record(s.produce, n)
+	})
 	for i := first; i < s.total; i += int64(s.load.Producers) {
 		due := s.schedule.At(i)
 		for early := due - time.Since(s.start); early > 0; early = due - time.Since(s.start) {
@@ -117,10 +121,7 @@ func (s *stream) pace(client *kgo.Client, first int64) {
 			return
 		}
 		s.record(s.lag, i)
-		s.send(client, s.payloads.Numbered(i), func(value []byte) {
-			n, _ := number(value)
-			s.record(s.produce, n)
-		})
+		s.send(client, s.payloads.Numbered(i), time.Now(), answered)
 	}
 	_ = client.Flush(s.ctx) // its one error is that ctx has ended
 }
