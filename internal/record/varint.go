@@ -4,7 +4,7 @@ package record
 // int64 at most 10; bits beyond the type are dropped, as Kafka's own reader does.
 //
 // The readers take a position and return the next one, or one of the two values below. They are split into a
-// part for one byte, which the compiler inlines, and the rest: nearly every varint of a record has one byte.
+// part for one byte, which the compiler inlines, and the rest. The walk over a batch has a way of its own (walker.quick).
 
 const (
 	varintShort    = -1 // the bytes end inside the number

@@ -28,7 +28,7 @@ const streamChunk = 16 << 10
 
 // reader cuts a connection's bytes into frames. Bytes [r, w) of buf have been read and not cut yet: at
 // most one incomplete frame once the complete ones are cut. Frames stay where they were read; a frame
-// that outgrows its buffer moves to one of a larger class, which its own bytes have paid for.
+// that outgrows its buffer moves to one of a larger class, which its own bytes have paid for in part (growth).
 // A request that its handler takes while it arrives (Body) is not a frame to it: it reads on for as much as
 // the handler asks for.
 type reader struct {
