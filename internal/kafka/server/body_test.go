@@ -157,8 +157,8 @@ func TestBody_WaitsForItsTurn(t *testing.T) {
 
 // A produce before it may be in flight: its bytes stay as they are while the body is read to behind them.
 func TestBody_LeavesTheFramesBeforeItAlone(t *testing.T) {
-	const buffer = 4 << 10 // of a first read
-	small := filled(1, 40) // below StreamAbove
+	const buffer = 4 << 10                     // of a first read
+	small := filled(1, 40)                     // below StreamAbove
 	first := buffer - len(small) - afterHeader // ends where the buffer does
 	produces := make(parked, 1)
 	row := api(wire.KeyProduce, produces.handle)
