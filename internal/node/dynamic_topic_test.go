@@ -246,6 +246,9 @@ var topicCases = []dynamicCase{
 		if got := taken(); got < 9_000_000 {
 			t.Errorf("a segment takes %d bytes, want the 10 000 000 it may become", got)
 		}
+		if got := taken(); got > 1_000_000 {
+			t.Errorf("a segment takes %d bytes, and the one before it has not given back what it did not need", got)
+		}
 	}},
 	{"retention.bytes", []string{"log.retention.check.interval.ms=1000"}, func(t *testing.T, n *subject) {
 		n.write(batch{value: "x"})

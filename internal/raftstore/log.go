@@ -137,7 +137,7 @@ func (l *Log) cut(seg *segment) error {
 	if err := seg.file.Truncate(seg.end); err != nil {
 		return err
 	}
-	if err := seg.file.Preallocate(l.store.segmentBytes); err != nil && !errors.Is(err, syscall.ENOSPC) {
+	if err := seg.file.Preallocate(0, l.store.segmentBytes); err != nil && !errors.Is(err, syscall.ENOSPC) {
 		return err
 	}
 	return nil
@@ -403,7 +403,7 @@ func (l *Log) takeSpare(name string, need int64) (file vfs.File, head header, er
 		return nil, header{}, err
 	}
 	if need > l.store.segmentBytes {
-		err = file.Preallocate(need)
+		err = file.Preallocate(0, need)
 	}
 	if err == nil {
 		if err = l.makeSpare(); errors.Is(err, syscall.ENOSPC) {
@@ -426,7 +426,7 @@ func (l *Log) makeSpare() error {
 	next := header{serial: l.spare.serial + 1}
 	content, id := appendFrame(nil, &frame{kind: headerType, index: next.serial})
 	next.id = id
-	err = file.Preallocate(l.store.segmentBytes)
+	err = file.Preallocate(0, l.store.segmentBytes)
 	if err == nil {
 		_, err = file.WriteAt(content, 0)
 	}

@@ -42,7 +42,7 @@ func (d *Dir) allocateReserve() (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	return f.Preallocate(reserveBytes)
+	return f.Preallocate(0, reserveBytes)
 }
 
 // onReserve does once more what a full disk refused, with the space of the reserve free for it. Without a

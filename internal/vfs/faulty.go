@@ -62,8 +62,8 @@ type Op struct {
 	Kind    OpKind
 	Name    string // the file or directory
 	NewName string // of a rename
-	Offset  int64  // of a read or write
-	Len     int    // bytes of a read or write
+	Offset  int64  // of a read, write or preallocation; the size of a truncation
+	Len     int    // bytes of a read, write or preallocation
 	Nth     int    // which operation of its kind on this Faulty, from 1
 	// SyncNth is which sync this is, of a file, directory or volume, all counted together, from 1; 0 for other kinds.
 	SyncNth int
@@ -391,11 +391,11 @@ func (f *faultyFile) loseDirty() {
 	}
 }
 
-func (f *faultyFile) Preallocate(size int64) error {
-	if err := f.fs.ask(Op{Kind: OpPreallocate, Name: f.Name(), Offset: size}); err != nil {
+func (f *faultyFile) Preallocate(from, to int64) error {
+	if err := f.fs.ask(Op{Kind: OpPreallocate, Name: f.Name(), Offset: from, Len: int(to - from)}); err != nil {
 		return injected(OpPreallocate, f.Name(), err)
 	}
-	return f.inner.Preallocate(size)
+	return f.inner.Preallocate(from, to)
 }
 
 func (f *faultyFile) Size() (int64, error) {

@@ -32,7 +32,7 @@ func TestFaulty_FailsTheNthOfEachKind(t *testing.T) {
 		vfs.OpWrite:       func(_ vfs.FS, f vfs.File) error { return errOf(f.WriteAt([]byte("x"), 0)) },
 		vfs.OpTruncate:    func(_ vfs.FS, f vfs.File) error { return f.Truncate(10) },
 		vfs.OpSync:        func(_ vfs.FS, f vfs.File) error { return f.Sync() },
-		vfs.OpPreallocate: func(_ vfs.FS, f vfs.File) error { return f.Preallocate(10) },
+		vfs.OpPreallocate: func(_ vfs.FS, f vfs.File) error { return f.Preallocate(0, 10) },
 		vfs.OpSize:        func(_ vfs.FS, f vfs.File) error { return errOf(f.Size()) },
 		vfs.OpSyncVolume: func(fsys vfs.FS, _ vfs.File) error {
 			volume, err := fsys.OpenVolume("/")

@@ -99,15 +99,16 @@ func (f *memFile) Sync() error {
 	return nil
 }
 
-func (f *memFile) Preallocate(size int64) error {
+// Preallocate reserves holes below from as well.
+func (f *memFile) Preallocate(from, to int64) error {
 	m := f.m
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if err := f.usableLocked(size, f.writable()); err != nil {
+	if err := f.usableLocked(from, f.writable()); err != nil {
 		return f.pathError("preallocate", err)
 	}
 	want := int64(0)
-	for i := f.node.reserved; i < blocksOf(size); i++ {
+	for i := f.node.reserved; i < blocksOf(to); i++ {
 		if blockAt(f.node.blocks, i) == nil {
 			want += blockSize
 		}
@@ -116,7 +117,7 @@ func (f *memFile) Preallocate(size int64) error {
 		return f.pathError("preallocate", syscall.ENOSPC)
 	}
 	m.mu.used += want
-	f.node.reserved = max(f.node.reserved, blocksOf(size))
+	f.node.reserved = max(f.node.reserved, blocksOf(to))
 	return nil
 }
 

@@ -541,10 +541,10 @@ func TestMem_Capacity(t *testing.T) {
 		t.Fatal(err)
 	}
 	free(3 * 4096)
-	if err := f.Preallocate(5 * 4096); !errors.Is(err, syscall.ENOSPC) {
+	if err := f.Preallocate(0, 5*4096); !errors.Is(err, syscall.ENOSPC) {
 		t.Fatalf("Preallocate past the capacity: %v", err)
 	}
-	if err := f.Preallocate(3 * 4096); err != nil {
+	if err := f.Preallocate(0, 3*4096); err != nil {
 		t.Fatal(err)
 	}
 	free(4096)
@@ -556,7 +556,7 @@ func TestMem_Capacity(t *testing.T) {
 		t.Fatal(err)
 	}
 	free(3 * 4096)
-	if err := errors.Join(f.Preallocate(2*4096), f.Truncate(0)); err != nil {
+	if err := errors.Join(f.Preallocate(0, 2*4096), f.Truncate(0)); err != nil {
 		t.Fatal(err)
 	}
 	free(4 * 4096) // what was preallocated past the new end went too

@@ -102,8 +102,8 @@ func (f *osFile) Sync() error {
 	return nil
 }
 
-func (f *osFile) Preallocate(size int64) error {
-	if err := preallocate(f.f, size); err != nil {
+func (f *osFile) Preallocate(from, to int64) error {
+	if err := preallocate(f.f, from, to); err != nil {
 		return f.pathError("preallocate", err)
 	}
 	return nil

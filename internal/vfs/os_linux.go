@@ -15,11 +15,11 @@ func datasync(f *os.File) error {
 }
 
 // preallocate reserves blocks and keeps the size: a recovering log must find the end where data ends.
-func preallocate(f *os.File, size int64) error {
-	if size <= 0 {
+func preallocate(f *os.File, from, to int64) error {
+	if to <= from {
 		return nil
 	}
-	err := control(f, func(fd int) error { return unix.Fallocate(fd, unix.FALLOC_FL_KEEP_SIZE, 0, size) })
+	err := control(f, func(fd int) error { return unix.Fallocate(fd, unix.FALLOC_FL_KEEP_SIZE, from, to-from) })
 	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) {
 		return nil
 	}

@@ -22,20 +22,35 @@ func TestOS_PreallocateTakesSpace(t *testing.T) {
 	}
 	defer f.Close()
 	const size = 1 << 20
-	if err := f.Preallocate(size); err != nil {
+	if err := f.Preallocate(0, size); err != nil {
 		t.Fatal(err)
 	}
-	info, err := os.Stat(name)
-	if err != nil {
-		t.Fatal(err)
+	allocated := func() int64 {
+		info, err := os.Stat(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Size() != 0 {
+			t.Errorf("size is %d; want 0", info.Size())
+		}
+		return info.Sys().(*syscall.Stat_t).Blocks * 512
 	}
-	if info.Size() != 0 {
-		t.Errorf("size is %d; want 0", info.Size())
-	}
-	if got := info.Sys().(*syscall.Stat_t).Blocks * 512; got == 0 {
+	if got := allocated(); got == 0 {
 		t.Skip("this file system has no fallocate")
 	} else if got < size {
 		t.Errorf("%d bytes are allocated; want %d", got, size)
+	}
+	if err := f.Preallocate(size, 2*size); err != nil {
+		t.Fatal(err)
+	}
+	if got := allocated(); got < 2*size {
+		t.Errorf("%d bytes are allocated; want %d", got, 2*size)
+	}
+	if err := f.Truncate(0); err != nil {
+		t.Fatal(err)
+	}
+	if got := allocated(); got >= size {
+		t.Errorf("%d bytes are allocated after a truncation to the size it had", got)
 	}
 }
 

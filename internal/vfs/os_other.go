@@ -11,7 +11,7 @@ import (
 func datasync(f *os.File) error { return f.Sync() }
 
 // preallocate does nothing: these platforms cannot reserve space and keep the size.
-func preallocate(*os.File, int64) error { return nil }
+func preallocate(*os.File, int64, int64) error { return nil }
 
 // syncDir flushes the directory. Windows has no such call; its journal orders what it does.
 func syncDir(dir string) (err error) {

@@ -86,9 +86,9 @@ type File interface {
 	// Sync makes data and size durable, as fdatasync does. After an error the file's unsynced data must
 	// be taken for lost; a second Sync proves nothing.
 	Sync() error
-	// Preallocate asks for space up to size without changing Size. It does not fail where the platform or
-	// file system cannot; it does where there is no space.
-	Preallocate(size int64) error
+	// Preallocate asks for the space between two offsets without changing Size; a Truncate gives back what lies beyond its
+	// size. It does not fail where the platform or file system cannot; it does where there is no space.
+	Preallocate(from, to int64) error
 	// Name returns the name the file was opened by.
 	Name() string
 }

@@ -165,8 +165,9 @@ func (c *FileCache) searchFile(f vfs.File, n, entrySize int, above func(raw []by
 }
 
 // Seal notes the largest timestamp as the last entry of the time index: the segment takes no more, and
-// retention asks for exactly that entry.
+// retention asks for exactly that entry. What is allocated for appends to come is given back.
 func (s *Segment) Seal() {
+	s.trim()
 	s.indexSynced.Store(false)
 	s.mu.Lock()
 	defer s.mu.Unlock()

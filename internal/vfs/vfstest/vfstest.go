@@ -237,10 +237,12 @@ func testTruncate(e *env) {
 
 func testPreallocate(e *env) {
 	f := e.open("f", os.O_RDWR|os.O_CREATE)
-	e.ok(f.Preallocate(1 << 20))
+	e.ok(f.Preallocate(0, 1<<20))
 	e.size(f, 0)
 	e.write(f, "data", 0)
-	e.ok(f.Preallocate(0))
+	e.ok(f.Preallocate(0, 0))
+	e.ok(f.Preallocate(1<<20, 2<<20))
+	e.ok(f.Truncate(4))
 	e.size(f, 4)
 	e.content("f", "data")
 }
