@@ -19,13 +19,15 @@ import (
 
 // Queue is a set of deadlines. It is safe for concurrent use. New makes one.
 type Queue struct {
-	// wake tells Run that the first deadline changed. It holds one token, so that telling never waits.
+	// wake tells Run of a deadline before the one it waits for. It holds one token, so that telling never waits.
 	wake chan struct{}
 	mu   struct {
 		xsync.Mutex
 		entries entries
 		nextSeq uint64
-		free    []*entry // to be used again, so that a request that waits allocates nothing
+		waits   bool      // Run waits, or is about to
+		until   time.Time // for what Run waits; zero where there was nothing to wait for
+		free    []*entry  // to be used again, so that a request that waits allocates nothing
 	}
 }
 
@@ -58,13 +60,19 @@ func (q *Queue) Schedule(at time.Time, fn func(now time.Time)) Handle {
 	e.at, e.fn, e.seq = at, fn, q.mu.nextSeq
 	q.mu.nextSeq++
 	heap.Push(&q.mu.entries, e)
-	isFirst := e.index == 0
+	missed := q.missedLocked(at)
 	h := Handle{e, e.use}
 	q.mu.Unlock()
-	if isFirst {
+	if missed {
 		q.nudge()
 	}
 	return h
+}
+
+// missedLocked says whether Run would sleep past at. It mostly would not: of requests that wait for records all but a few
+// are answered before their time, and Run then wakes once for all of those.
+func (q *Queue) missedLocked(at time.Time) bool {
+	return q.mu.waits && (q.mu.until.IsZero() || at.Before(q.mu.until))
 }
 
 func (q *Queue) entryLocked() *entry {
@@ -120,9 +128,9 @@ func (q *Queue) Reschedule(h Handle, at time.Time) bool {
 	h.e.seq = q.mu.nextSeq
 	q.mu.nextSeq++
 	heap.Fix(&q.mu.entries, h.e.index)
-	isFirst := h.e.index == 0
+	missed := q.missedLocked(at)
 	q.mu.Unlock()
-	if isFirst {
+	if missed {
 		q.nudge()
 	}
 	return true
@@ -168,17 +176,20 @@ func (q *Queue) runDue(ctx context.Context, timer *time.Timer) {
 }
 
 // next takes out the first entry if it is due. Otherwise it returns how long to wait for it, or -1 where
-// there is none.
+// there is none, and Run has to be told of an earlier one.
 func (q *Queue) next(now time.Time) (fn func(time.Time), wait time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	q.mu.waits, q.mu.until = true, time.Time{}
 	if len(q.mu.entries) == 0 {
 		return nil, -1
 	}
 	first := q.mu.entries[0]
 	if wait := first.at.Sub(now); wait > 0 {
+		q.mu.until = first.at
 		return nil, wait
 	}
+	q.mu.waits = false
 	heap.Pop(&q.mu.entries)
 	fn = first.fn
 	q.freeLocked(first)
