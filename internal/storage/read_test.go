@@ -6,6 +6,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/walser-io/walser/internal/record"
 	"github.com/walser-io/walser/internal/storage"
 	"github.com/walser-io/walser/internal/vfs"
 )
@@ -123,4 +124,49 @@ func TestCheckpoint_OfALogThatMadeRoomForAnother(t *testing.T) {
 			t.Errorf("the new log ends at %d in leader epoch %d, want 1 and 1", l.EndOffset(), l.LatestEpoch())
 		}
 	})
+}
+
+// A consumer at the tail asks for the newest batch: where it lies is known without a look at the file, after a truncation too,
+// and to who begins inside it.
+func TestRead_TailKnowsItsPlace(t *testing.T) {
+	looks := 0
+	fsys := vfs.NewFaulty(vfs.NewMem(1), func(op vfs.Op) error {
+		if op.Kind == vfs.OpRead {
+			looks++
+		}
+		return nil
+	})
+	l := createLog(t, openManager(t, fsys, "/a"), storage.DefaultLogConfig())
+	var ends []int64
+	for i := range 5 {
+		appendOne(t, l, batchOf(t, nil, int64(1000+i), strings.Repeat("a", 10*i), "b", "c"))
+		ends = append(ends, l.EndOffset())
+	}
+	// expect reads at offset and wants the batches from first on, without a look at the file or with any.
+	expect := func(offset, first int64, blind bool) {
+		t.Helper()
+		looks = 0
+		s, err := l.Read(offset, 1<<20, true, l.EndOffset())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Release()
+		if s.FirstOffset != first || blind != (looks == 0) {
+			t.Errorf("a read at %d begins at %d, want %d; it looked into the file %d times", offset, s.FirstOffset, first, looks)
+		}
+		buf := make([]byte, s.Size)
+		if _, err := s.CopyTo(buf); err != nil {
+			t.Fatal(err)
+		}
+		if b, _, err := record.ParseBatch(buf); err != nil || b.BaseOffset() != first || !b.CheckCRC() {
+			t.Errorf("a read at %d finds a batch at %d, %v", offset, b.BaseOffset(), err)
+		}
+	}
+	expect(ends[3], ends[3], true)
+	expect(ends[3]+1, ends[3], true)
+	expect(ends[3]-1, ends[2], false)
+	if err := l.Truncate(ends[2]); err != nil {
+		t.Fatal(err)
+	}
+	expect(ends[1], ends[1], true)
 }

@@ -36,12 +36,14 @@ func (s *Segment) Locate(h *Handle, st State, offset int64) (Position, bool, err
 	if offset >= st.Next {
 		return Position{}, false, nil
 	}
+	s.mu.Lock()
+	hint, last := s.mu.hint, s.mu.last
+	s.mu.Unlock()
+	if last.BaseOffset <= offset && offset <= last.LastOffset && 0 < last.Size {
+		return last, true, nil
+	}
 	w := s.files.walker(h.File, st.Size)
 	defer w.done()
-
-	s.mu.Lock()
-	hint := s.mu.hint
-	s.mu.Unlock()
 	if hint.Offset == offset && hint.Position > 0 && hint.Position < st.Size {
 		// Where the last read ended. Believed only if a batch with this very base offset stands there.
 		if p, err := w.at(hint.Position); err == nil && p.BaseOffset == offset {

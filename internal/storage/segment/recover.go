@@ -186,7 +186,7 @@ func (s *Segment) trust(h *Handle, size, from int64) (trusted, error) {
 	s.mu.Lock()
 	s.mu.index, s.mu.times = sparse[OffsetEntry]{unknown: true}, sparse[TimeEntry]{unknown: true}
 	s.mu.aborted, s.mu.txnsFiled = nil, 0
-	s.mu.hint = OffsetEntry{}
+	s.mu.last, s.mu.hint = Position{}, OffsetEntry{}
 	s.mu.Unlock()
 
 	raw, err := readIndex(s.files.fs, s.path(IndexSuffix))

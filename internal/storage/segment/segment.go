@@ -70,6 +70,8 @@ type Segment struct {
 		aborted    []AbortedTxn
 		txnsFiled  int // of aborted, how many are in N.txnindex
 
+		// last is the newest batch: who reads at the tail gets its place without a look at the file.
+		last Position
 		// hint is where the last read ended: the next one of a sequential reader begins there.
 		hint OffsetEntry
 	}
@@ -242,6 +244,7 @@ func (s *Segment) noteBatchLocked(b record.Batch, position int64, indexIntervalB
 		s.mu.sinceIndex = 0
 	}
 	s.mu.sinceIndex += int32(b.Size())
+	s.mu.last = Position{position, int64(b.Size()), b.BaseOffset(), last, b.MaxTimestamp()}
 	s.mu.next = last + 1
 }
 
