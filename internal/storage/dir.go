@@ -41,6 +41,7 @@ type Dir struct {
 
 	failure   atomic.Pointer[error]
 	wake      chan struct{} // capacity 1: something is queued
+	crowded   chan struct{} // capacity 1: too much is unwritten to sync the file system in a round
 	recovered chan struct{} // closed when the last log that was found is recovered or deleted
 	// checkpointing is a token: whoever holds it writes checkpoint files. It is taken after a log's turn,
 	// never before.
@@ -238,43 +239,6 @@ func (d *Dir) flushOne(l *Log) {
 	if moved {
 		l.tellFlushed()
 	}
-}
-
-// maxUnwritten bounds what a sync of the whole file system may have to write, since it waits for the files of
-// others too.
-const maxUnwritten = 32 << 20
-
-// flushTogether flushes logs by one sync of their file system, if they are many, and returns those that are left:
-// on the machine where it was measured 64 files took 8 ms of 4 threads that sync each, and 0.8 ms so.
-func (d *Dir) flushTogether(batch []*Log) (rest []*Log) {
-	if d.volume == nil || len(batch) < d.volumeLogs {
-		return batch
-	}
-	if unwritten, err := d.volume.Unwritten(); err != nil || unwritten > maxUnwritten {
-		return batch
-	}
-	points := make([]flushPoint, 0, len(batch))
-	for _, l := range batch {
-		if p, ok := l.recordsPoint(); ok {
-			points = append(points, p)
-		} else {
-			rest = append(rest, l)
-		}
-	}
-	if len(points) < d.volumeLogs {
-		return batch
-	}
-	if err := d.volume.Sync(); err != nil {
-		_ = d.fail(fmt.Errorf("sync the file system: %w", err))
-		return nil
-	}
-	d.metrics.volumeSyncs.Inc()
-	for i := range points {
-		if points[i].reach() {
-			points[i].log.tellFlushed()
-		}
-	}
-	return rest
 }
 
 // saveRecoveryPoints writes the recovery points of all logs if one changed. With advance they move to

@@ -90,25 +90,13 @@ func Open(deps Deps, cfg ManagerConfig) (*Manager, error) {
 	return m, nil
 }
 
-// openVolume opens the file system of the directory, if it is to be synced as a whole and can be.
-func (d *Dir) openVolume(logs int) (err error) {
-	if logs <= 0 {
-		return nil
-	}
-	d.volumeLogs = logs
-	if d.volume, err = d.fs.OpenVolume(d.path); errors.Is(err, errors.ErrUnsupported) {
-		err = nil // each file is synced alone
-	}
-	return err
-}
-
 // openDir returns no Dir where the start must not go on, and a Dir with an error where only the
 // directory is unusable.
 func (m *Manager) openDir(path string) (*Dir, error) {
 	d := &Dir{
 		path: path, fs: m.deps.FS, files: m.files, logger: m.deps.Logger, metrics: m.metrics,
 		scratch: &scratch{}, inflate: &inflaters{}, deletes: &m.deletes, wall: m.deps.Wall, syncThreads: m.cfg.SyncThreads, snapshotBytes: m.cfg.SnapshotBytes,
-		openings: m.openings, wake: make(chan struct{}, 1), recovered: make(chan struct{}),
+		openings: m.openings, wake: make(chan struct{}, 1), crowded: make(chan struct{}, 1), recovered: make(chan struct{}),
 		checkpointing: make(chan struct{}, 1),
 	}
 	d.mu.logs = map[model.TopicPartition]*Log{}
@@ -577,6 +565,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	for _, d := range m.dirs {
 		wg.Go(func() { d.runSyncer(ctx) })
+		wg.Go(func() { d.runDrain(ctx) })
 		wg.Go(func() { m.runCheckpoints(ctx, d) })
 	}
 	wg.Go(func() { m.runRetention(ctx) })

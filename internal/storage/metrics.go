@@ -7,6 +7,7 @@ type metrics struct {
 	rounds         prometheus.Histogram
 	syncedLogs     prometheus.Counter
 	volumeSyncs    prometheus.Counter
+	volumeDrains   prometheus.Counter
 	rolls          prometheus.Counter
 	offline        prometheus.Gauge
 	recoveredLogs  prometheus.Counter
@@ -24,6 +25,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		}),
 		syncedLogs:     prometheus.NewCounter(prometheus.CounterOpts{Name: "walser_storage_synced_logs_total", Help: "Logs flushed by the syncers."}),
 		volumeSyncs:    prometheus.NewCounter(prometheus.CounterOpts{Name: "walser_storage_volume_syncs_total", Help: "Rounds of the syncers that synced a whole file system; see log.flush.file.system.min.partitions."}),
+		volumeDrains:   prometheus.NewCounter(prometheus.CounterOpts{Name: "walser_storage_volume_drains_total", Help: "Syncs of a whole file system that no record waits for: others had left too much unwritten for the syncers to do it."}),
 		rolls:          prometheus.NewCounter(prometheus.CounterOpts{Name: "walser_storage_segment_rolls_total", Help: "Segments sealed and followed by a new one."}),
 		offline:        prometheus.NewGauge(prometheus.GaugeOpts{Name: "walser_storage_offline_directories", Help: "Log directories taken offline by a disk error."}),
 		recoveredLogs:  prometheus.NewCounter(prometheus.CounterOpts{Name: "walser_storage_opened_logs_total", Help: "Logs opened from disk since the start."}),
@@ -33,7 +35,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		deleted:        prometheus.NewCounter(prometheus.CounterOpts{Name: "walser_storage_deleted_segments_total", Help: "Segments deleted by retention, DeleteRecords or truncation."}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.rounds, m.syncedLogs, m.volumeSyncs, m.rolls, m.offline, m.recoveredLogs, m.recoveredBytes, m.cutBytes, m.damaged, m.deleted)
+		reg.MustRegister(m.rounds, m.syncedLogs, m.volumeSyncs, m.volumeDrains, m.rolls, m.offline, m.recoveredLogs, m.recoveredBytes, m.cutBytes, m.damaged, m.deleted)
 	}
 	return m
 }

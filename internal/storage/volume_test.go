@@ -1,11 +1,14 @@
 package storage_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/walser-io/walser/internal/model"
 	"github.com/walser-io/walser/internal/storage"
@@ -144,4 +147,105 @@ func TestDir_SyncOfTheFileSystemFails(t *testing.T) {
 	if err := m.Close(); err != nil {
 		t.Error(err)
 	}
+}
+
+// What others have left unwritten keeps rounds from syncing the file system once: it is then written out beside them,
+// and not again and again where somebody goes on writing.
+func TestDir_WritesOutWhatOthersLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mem := vfs.NewMem(1)
+		gate := make(chan struct{}, 1)
+		gate <- struct{}{}
+		disk := vfs.NewFaulty(mem, func(op vfs.Op) error {
+			if op.Kind == vfs.OpSync {
+				<-gate
+				gate <- struct{}{}
+			}
+			return nil
+		})
+		m, logs := logsIn(t, disk, 4)
+		ctx, cancel := context.WithCancel(t.Context())
+		stopped := make(chan error)
+		go func() { stopped <- m.Run(ctx) }()
+		other, err := mem.OpenFile("/other", os.O_RDWR|os.O_CREATE, 0o644)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// expect has one round of many logs and counts syncs of the file system, of the round and beside it.
+		expect := func(what string, want int) {
+			t.Helper()
+			before := len(disk.Syncs())
+			appendEach(t, logs)
+			<-gate // the round of one log waits at the disk while the others are queued
+			logs[0].Dir().Queue(logs[0])
+			synctest.Wait()
+			for _, l := range logs[1:] {
+				l.Dir().Queue(l)
+			}
+			gate <- struct{}{}
+			synctest.Wait()
+			got := 0
+			for _, op := range disk.Syncs()[before:] {
+				if op.Kind == vfs.OpSyncVolume {
+					got++
+				}
+			}
+			if got != want {
+				t.Errorf("%s: %d syncs of the file system, want %d", what, got, want)
+			}
+			for _, l := range logs {
+				if l.FlushedOffset() != l.EndOffset() {
+					t.Errorf("%s: flushed up to %d of %d", what, l.FlushedOffset(), l.EndOffset())
+				}
+			}
+		}
+		write := func() {
+			t.Helper()
+			if _, err := other.WriteAt(make([]byte, 33<<20), 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		write()
+		expect("others wrote much", 1) // beside the round
+		expect("it is written out", 1) // of the round
+		write()
+		expect("they go on", 0)
+		time.Sleep(6 * time.Second)
+		write()
+		expect("they go on later", 1)
+		expect("and stop", 1)
+
+		cancel()
+		if err := <-stopped; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A write that was lost is reported once: where that is to the sync beside the rounds, it takes the directory offline.
+func TestDir_WriteOutFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mem := vfs.NewMem(1)
+		m, logs := logsIn(t, vfs.NewFaulty(mem, vfs.FailNth(vfs.OpSyncVolume, 1, syscall.EIO)), 3)
+		other, err := mem.OpenFile("/other", os.O_RDWR|os.O_CREATE, 0o644)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := other.WriteAt(make([]byte, 33<<20), 0); err != nil {
+			t.Fatal(err)
+		}
+		appendEach(t, logs)
+		round(t, logs)
+		ctx, cancel := context.WithCancel(t.Context())
+		stopped := make(chan error)
+		go func() { stopped <- m.Run(ctx) }()
+		synctest.Wait()
+		if err := logs[0].Dir().Err(); !errors.Is(err, storage.ErrOffline) || !errors.Is(err, syscall.EIO) {
+			t.Errorf("the directory: %v, want ErrOffline by EIO", err)
+		}
+		cancel()
+		if err := <-stopped; err != nil {
+			t.Error(err)
+		}
+	})
 }
