@@ -28,11 +28,11 @@ const (
 // HeaderSize is the size of a batch header, the least a batch can have.
 const HeaderSize = record.HeaderSize
 
-// A segment that holds reserveFrom bytes has blocks allocated ahead of its appends: as much again as it holds, at most
-// reserveAhead. Without them ext4 looks for room for each 4 KiB of a write and accounts for it, a third of the call's cost.
+// A segment that holds aheadFrom bytes has blocks allocated ahead of its appends: as much again as it holds, at most
+// aheadMost. Without them ext4 looks for room for each 4 KiB of a write and accounts for it, a third of the call's cost.
 const (
-	reserveFrom  = 1 << 20
-	reserveAhead = 4 << 20
+	aheadFrom = 1 << 20
+	aheadMost = 4 << 20
 )
 
 // ErrDamaged: an append fell short and could not be cut back; the segment takes no more.
@@ -58,7 +58,7 @@ type Segment struct {
 		size      int64     // bytes of N.log that readers may see
 		next      int64     // offset after the last batch
 		damage    error     // why it takes no more; nil while it does
-		reserved  int64     // blocks of N.log were asked for up to here
+		allocated int64     // blocks of N.log were asked for up to here
 		firstTime int64     // maximum timestamp of the first batch, -1 unknown
 		maxTime   TimeEntry // the largest timestamp and the batch that holds it
 		timeKnown bool      // maxTime is known; else it is read from N.timeindex when it is asked for
@@ -101,7 +101,7 @@ func Create(files *FileCache, dir string, base int64, preallocate int64) (*Segme
 	}
 	if err == nil && preallocate > 0 {
 		err = h.File.Preallocate(0, preallocate)
-		s.mu.reserved = preallocate
+		s.mu.allocated = preallocate
 	}
 	if err != nil {
 		s.Close()
@@ -162,13 +162,13 @@ func (s *Segment) FirstTimestamp() int64 {
 // where that failed too, and is returned from then on. The caller holds the log's append lock and a handle of this segment.
 func (s *Segment) Append(h *Handle, data []byte, indexIntervalBytes int32) error {
 	s.mu.Lock()
-	at, damage, reserved := s.mu.size, s.mu.damage, s.mu.reserved
+	at, damage, allocated := s.mu.size, s.mu.damage, s.mu.allocated
 	s.mu.Unlock()
 	if damage != nil {
 		return damage
 	}
-	if end := at + int64(len(data)); at >= reserveFrom && end > reserved {
-		s.reserve(h, max(at, reserved), end+min(at, reserveAhead))
+	if end := at + int64(len(data)); at >= aheadFrom && end > allocated {
+		s.allocate(h, max(at, allocated), end+min(at, aheadMost))
 	}
 	if _, err := h.File.WriteAt(data, at); err != nil {
 		err = fmt.Errorf("append %d bytes to segment %d: %w", len(data), s.base, err)
@@ -186,14 +186,14 @@ func (s *Segment) Append(h *Handle, data []byte, indexIntervalBytes int32) error
 	return nil
 }
 
-// reserve allocates blocks ahead of the appends. A file system that has none to spare is not asked again:
+// allocate asks for blocks ahead of the appends. A file system that has none to spare is not asked again:
 // whether there is room for records, their own write says.
-func (s *Segment) reserve(h *Handle, from, to int64) {
+func (s *Segment) allocate(h *Handle, from, to int64) {
 	if err := h.File.Preallocate(from, to); err != nil {
 		to = math.MaxInt64
 	}
 	s.mu.Lock()
-	s.mu.reserved = to
+	s.mu.allocated = to
 	s.mu.Unlock()
 }
 
@@ -201,10 +201,10 @@ func (s *Segment) reserve(h *Handle, from, to int64) {
 // the space comes back with the segment's removal, which is why nobody is told.
 func (s *Segment) trim() {
 	s.mu.Lock()
-	size, reserved := s.mu.size, s.mu.reserved
-	s.mu.reserved = 0
+	size, allocated := s.mu.size, s.mu.allocated
+	s.mu.allocated = 0
 	s.mu.Unlock()
-	if reserved <= size {
+	if allocated <= size {
 		return
 	}
 	h, err := s.Acquire()

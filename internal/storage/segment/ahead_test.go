@@ -33,7 +33,7 @@ func grow(t *testing.T, s *segment.Segment) {
 
 // Blocks are there before a segment grows into them: not for one that is small, as much as it holds for others, 4 MiB
 // at most, asked for once. When it takes no more it keeps what it holds.
-func TestSegment_ReservesAheadOfAppends(t *testing.T) {
+func TestSegment_AllocatesAheadOfAppends(t *testing.T) {
 	mem := vfs.NewMem(1)
 	var asked []vfs.Op
 	fsys := vfs.NewFaulty(mem, func(op vfs.Op) error {
