@@ -432,8 +432,8 @@ func TestValidate_BombTakesBoundedMemory(t *testing.T) {
 			} else {
 				t.Logf("%d bytes → %d, memory %d", len(b), v.InflatedBytes, took)
 			}
-			// A reader may hand over up to one block at once, so that is how much later than 256 KiB a call may come.
-			if want := int(v.InflatedBytes / (512 << 10)); yields < want {
+			// A reader may hand over up to one block at once, a MiB here, so that is how much later than 256 KiB a call may come.
+			if want := int(v.InflatedBytes / (256<<10 + 1<<20)); yields < want {
 				t.Errorf("yielded %d times, want at least %d", yields, want)
 			}
 			if _, err := tryCollect(b, record.NewScratch(record.Limits{MaxRecordBytes: 8 << 20})); !errors.Is(err, record.ErrTooLarge) {

@@ -32,39 +32,34 @@ type lz4Reader struct {
 	block     *[]byte
 	blockSize int
 	flags     byte
-	started   bool
 	sum       xxh32
 }
 
-func (z *lz4Reader) reset(src []byte, block *[]byte) {
+// reset turns to the frame in src, whose header it reads.
+func (z *lz4Reader) reset(src []byte, block *[]byte) error {
 	*z = lz4Reader{src: src, block: block}
+	return z.readFrameHeader()
 }
 
 // Read inflates into p; blocks that fit p go straight into it.
 func (z *lz4Reader) Read(p []byte) (int, error) {
-	if !z.started {
-		if err := z.readFrameHeader(); err != nil {
-			return 0, err
-		}
-		z.started = true
-	}
 	if len(z.pending) == 0 {
 		packed, stored, err := z.nextBlock()
 		if err != nil {
 			return 0, err
 		}
+		room := z.roomFor(len(packed))
 		switch {
 		case stored:
 			z.pending = packed
-		case len(p) >= z.blockSize:
-			n, err := lz4.UncompressBlock(packed, p[:z.blockSize])
+		case len(p) >= room:
+			n, err := lz4.UncompressBlock(packed, p[:room])
 			if err != nil {
 				return 0, fmt.Errorf("lz4 block: %w", err)
 			}
 			return n, z.hash(p[:n])
 		default:
-			// No byte of a block stands for more than 255 bytes, so a small block needs no large buffer.
-			dst := sized(z.block, min(z.blockSize, len(packed)*255+16))
+			dst := sized(z.block, room)
 			n, err := lz4.UncompressBlock(packed, dst)
 			if err != nil {
 				return 0, fmt.Errorf("lz4 block: %w", err)
@@ -78,6 +73,18 @@ func (z *lz4Reader) Read(p []byte) (int, error) {
 	n := copy(p, z.pending)
 	z.pending = z.pending[n:]
 	return n, nil
+}
+
+// roomFor returns what a block of the given size can inflate to: no byte of it stands for more than 255, so that a
+// small block needs no large buffer.
+func (z *lz4Reader) roomFor(packed int) int { return min(z.blockSize, packed*255+16) }
+
+// room returns what the next block can inflate to, before anything of it was checked.
+func (z *lz4Reader) room() int {
+	if len(z.src) < 4 || z.src[3]&(lz4Stored>>24) != 0 {
+		return 0
+	}
+	return z.roomFor(min(int(binary.LittleEndian.Uint32(z.src)), len(z.src)))
 }
 
 func (z *lz4Reader) hash(b []byte) error {

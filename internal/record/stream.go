@@ -11,7 +11,8 @@ import (
 )
 
 const (
-	// windowBytes is the size of the window through which records are inflated. It grows for an Iterator alone, which hands out whole records.
+	// windowBytes is the size of the window through which records are inflated. It grows to a frame's first lz4 block, and for an
+	// Iterator, which hands out whole records.
 	windowBytes = 128 << 10
 	// keepBytes is the largest window or block buffer that a Scratch keeps when it turns to the next batch.
 	keepBytes = 4 << 20
@@ -69,8 +70,13 @@ func (st *stream) open(b Batch, limits Limits, yield func()) error {
 		st.snappy.reset(packed, &st.block, limits.maxBlockBytes())
 		st.src = &st.snappy
 	case LZ4:
-		st.lz4.reset(packed, &st.block)
 		st.src = &st.lz4
+		if err := st.lz4.reset(packed, &st.block); err != nil {
+			return st.fail(err)
+		}
+		if room := st.lz4.room(); room > len(st.win) { // else the block would be inflated beside the window and copied
+			st.win = make([]byte, room)
+		}
 	case Zstd:
 		if st.zstd == nil {
 			// Concurrency 1 decodes in this goroutine; without it the decoder would start its own.
