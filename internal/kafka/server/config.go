@@ -49,7 +49,7 @@ type Config struct {
 	// WriteTimeout is the time the write of answers may take beyond what MinBodyRate allows (default 30 s).
 	WriteTimeout time.Duration
 	// SendBuffer and RecvBuffer are the socket buffers in bytes (socket.send.buffer.bytes,
-	// socket.receive.buffer.bytes; 0 or -1 leaves them to the system).
+	// socket.receive.buffer.bytes; 0 or -1 leaves them to the system, but the send buffer to a peer on this machine is 256 KiB then).
 	SendBuffer, RecvBuffer int
 }
 

@@ -336,11 +336,14 @@ func (c *Conn) kill(cause error) {
 }
 
 // closeNow closes a connection without waiting for the peer, as a TLS connection would to say goodbye.
-func closeNow(conn net.Conn) {
+func closeNow(conn net.Conn) { underTLS(conn).Close() }
+
+// underTLS returns the connection that a TLS connection goes over, and any other as it is.
+func underTLS(conn net.Conn) net.Conn {
 	if tls, ok := conn.(interface{ NetConn() net.Conn }); ok {
-		conn = tls.NetConn()
+		return tls.NetConn()
 	}
-	conn.Close()
+	return conn
 }
 
 // holding is what a connection's incomplete frame has of the budget. The time that the budget kept it
@@ -382,18 +385,32 @@ func (c *Conn) handshake() error {
 	return tls.HandshakeContext(ctx)
 }
 
+// localSendBuffer is the send buffer of a connection within the machine, in bytes: such a path has no delay that a larger one would fill.
+// 1 KiB records that sendfile sends cost 0.17 s of CPU a GiB, at 2.0 GiB/s, with this; 0.27 at 1.4 where the kernel sizes the buffer, up to
+// 4 MiB; 0.22 at 1.6 with 100 KiB; 0.30 at 0.6 with 48.
+const localSendBuffer = 256 << 10
+
 // configure sets the socket's buffers. What the system refuses stays as it was, as in Kafka.
 func (c *Conn) configure() {
-	tcp, ok := c.conn.(*net.TCPConn)
+	tcp, ok := underTLS(c.conn).(*net.TCPConn)
 	if !ok {
 		return
 	}
-	if n := c.srv.cfg.SendBuffer; n > 0 {
+	switch n := c.srv.cfg.SendBuffer; {
+	case n > 0:
 		_ = tcp.SetWriteBuffer(n)
+	case isLocal(tcp):
+		_ = tcp.SetWriteBuffer(localSendBuffer)
 	}
 	if n := c.srv.cfg.RecvBuffer; n > 0 {
 		_ = tcp.SetReadBuffer(n)
 	}
+}
+
+// isLocal says whether both ends of a connection are on this machine.
+func isLocal(conn *net.TCPConn) bool {
+	local, remote := conn.LocalAddr().(*net.TCPAddr), conn.RemoteAddr().(*net.TCPAddr)
+	return remote.IP.IsLoopback() || remote.IP.Equal(local.IP)
 }
 
 // checkWithin sees to it that the connection's deadlines are looked at not later than d from now.
