@@ -86,7 +86,7 @@ type Verdict struct {
 // offset deltas are not 0, 1, 2 and so on (Kafka renumbers compressed batches alone and lets others pass).
 //
 // It checks what lies in the batch; sequence against producer state, segment size and partition are the log's. Errors carry a code of
-// kafkaerr: MESSAGE_TOO_LARGE (tested before the checksum), CORRUPT_MESSAGE, UNSUPPORTED_COMPRESSION_TYPE, INVALID_TIMESTAMP, INVALID_RECORD. A rejected
+// kafkaerr: MESSAGE_TOO_LARGE (tested before the checksum; the header is enough for it), CORRUPT_MESSAGE, UNSUPPORTED_COMPRESSION_TYPE, INVALID_TIMESTAMP, INVALID_RECORD. A rejected
 // record rejects the batch; RecordErrors is then set beside the error. Differences from Kafka: a record whose length does not match
 // its fields is refused in compressed batches, too, and records that cannot be inflated are INVALID_RECORD, where Kafka says UNKNOWN_SERVER_ERROR.
 //
@@ -135,16 +135,21 @@ func Validate(b Batch, rules Rules, s *Scratch) (Verdict, error) {
 	return v, nil
 }
 
+var errNotWhole = kafkaerr.New(kafkaerr.InvalidRecord, "not one whole record batch of version 2")
+
 // checkHeader is the part of Validate that needs no record.
 func checkHeader(b Batch, rules *Rules) error {
-	if len(b) < HeaderSize || b.Magic() != Magic || b.Size() != len(b) {
-		return kafkaerr.New(kafkaerr.InvalidRecord, "not one whole record batch of version 2")
+	if len(b) < HeaderSize || b.Magic() != Magic {
+		return errNotWhole
 	}
 	if base := b.BaseOffset(); base != 0 {
 		return kafkaerr.New(kafkaerr.InvalidRecord, "base offset is %d, a producer must send 0", base)
 	}
-	if limit := rules.MaxMessageBytes; limit > 0 && len(b) > limit {
-		return tooLarge(len(b), limit)
+	if limit := rules.MaxMessageBytes; limit > 0 && b.Size() > limit {
+		return tooLarge(b.Size(), limit)
+	}
+	if b.Size() != len(b) {
+		return errNotWhole
 	}
 	if !b.CheckCRC() {
 		return kafkaerr.New(kafkaerr.CorruptMessage, "checksum of the batch does not hold")

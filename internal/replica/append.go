@@ -42,8 +42,8 @@ type Append struct {
 type AppendEntry struct {
 	// Replica takes the batch. Nil means that Result.Err is already set (an unknown topic, say).
 	Replica *Replica
-	// Batch is one whole record batch as the client sent it. It is patched in place and not used
-	// after Append returns, even while the entry still waits.
+	// Batch is one whole record batch as the client sent it, or the header of one larger than Replica.MaxBatchBytes,
+	// which is refused. It is patched in place and not used after Append returns, even while the entry still waits.
 	Batch  record.Batch
 	Result AppendResult
 

@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"github.com/walser-io/walser/internal/kafka/server"
-	"github.com/walser-io/walser/internal/kafkaerr"
 	"github.com/walser-io/walser/internal/record"
 	"github.com/walser-io/walser/internal/replica"
 	"github.com/walser-io/walser/internal/wire"
@@ -157,30 +156,24 @@ func (s *streamed) takeRecords(a *replica.Append, topic *wire.TopicProduceData, 
 		refuse(e, err)
 		return s.body.Skip(size)
 	}
-	limit := e.Replica.MaxBatchBytes()
 	wanted := size
-	if size > limit {
-		wanted = record.HeaderSize // to see whether that is all that is wrong with it
+	if size > e.Replica.MaxBatchBytes() {
+		wanted = record.HeaderSize // the replica refuses it, and needs no more to know why
 	}
 	records, err := s.body.Peek(wanted)
 	if err != nil {
 		return err
 	}
-	n := min(size, len(records))
+	n := min(wanted, len(records))
 	records = records[:n:n]
-	refused := s.check(e, records, size)
-	if refused == nil && size > limit {
-		refused = kafkaerr.New(kafkaerr.MessageTooLarge, "batch of %d bytes, max.message.bytes is %d", size, limit)
-	}
-	if refused != nil {
-		refuse(e, refused)
+	if err := s.check(e, records, size); err != nil {
+		refuse(e, err)
 		return s.body.Skip(size)
 	}
 	e.Batch = records
 	s.turns.Add(1)
 	s.produce.deps.Replicas.Append(a)
-	s.body.Take(size)
-	return nil
+	return s.body.Skip(size)
 }
 
 // bound refuses a count that the body cannot hold.

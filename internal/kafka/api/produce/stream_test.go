@@ -31,7 +31,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// broker is the Produce handler over a topic of two partitions in memory.
+// broker is the Produce handler over a topic in memory, two of whose partitions it leads and one not.
 type broker struct {
 	t        rapid.TB
 	replicas *waitCounter
@@ -68,11 +68,14 @@ func startBrokerOn(t rapid.TB, fs vfs.FS, streamAbove int) *broker {
 	leading := metadata.Partition{
 		Replicas: []model.BrokerID{1}, Directories: []model.UUID{{}}, ISR: []model.BrokerID{1}, Leader: 1, LeaderEpoch: 1,
 	}
+	following := leading
+	following.Replicas, following.Directories, following.ISR, following.Leader = []model.BrokerID{1, 2}, []model.UUID{{}, {}}, []model.BrokerID{2}, 2
 	img, delta, err := metadata.Empty().Apply(metadata.Empty().Offset()+1, []metadata.Record{
 		&metadata.RegisterBrokerRecord{ID: 1, Incarnation: model.UUID{9}},
 		&metadata.TopicRecord{Name: "t", ID: topicID},
 		&metadata.PartitionRecord{TopicID: topicID, Partition: 0, State: leading},
 		&metadata.PartitionRecord{TopicID: topicID, Partition: 1, State: leading},
+		&metadata.PartitionRecord{TopicID: topicID, Partition: 2, State: following},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -201,7 +204,7 @@ func batchOf(t rapid.TB, valueBytes int, codec record.Codec) []byte {
 func anyRecords(t *rapid.T) []byte {
 	batch := batchOf(t, rapid.IntRange(0, 300).Draw(t, "bytes"), record.None)
 	switch rapid.SampledFrom([]string{
-		"sound", "sound", "sound", "null", "none", "zstd", "checksum", "magic", "cut", "two", "base", "large", "large magic",
+		"sound", "sound", "sound", "null", "none", "zstd", "checksum", "magic", "cut", "two", "base", "large", "large base", "large magic",
 	}).Draw(t, "records") {
 	case "null":
 		return nil
@@ -221,6 +224,9 @@ func anyRecords(t *rapid.T) []byte {
 		batch[7] = 3
 	case "large":
 		return batchOf(t, maxMessageBytes, record.None)
+	case "large base":
+		batch = batchOf(t, maxMessageBytes, record.None)
+		batch[7] = 3
 	case "large magic":
 		batch = batchOf(t, maxMessageBytes, record.None)
 		batch[16] = 0
@@ -241,7 +247,7 @@ func anyRequest(t *rapid.T, version int16) *wire.ProduceRequest {
 		}
 		for range rapid.IntRange(0, 4).Draw(t, "partitions") {
 			p := wire.Add(&topic.PartitionData)
-			p.Index = rapid.Int32Range(-1, 2).Draw(t, "index")
+			p.Index = rapid.Int32Range(-1, 3).Draw(t, "index")
 			p.Records = anyRecords(t)
 			if version >= 9 && rapid.IntRange(0, 4).Draw(t, "tagged") == 0 {
 				p.UnknownTags = wire.Tags{{ID: 5, Data: make([]byte, rapid.IntRange(0, 1000).Draw(t, "tag"))}}
