@@ -25,7 +25,7 @@ func (c *TopicConfig) rules(nowMs int64) record.Rules {
 		target = record.KeepCodec
 	}
 	return record.Rules{
-		MaxMessageBytes:      int(c.Log.MaxMessageBytes),
+		MaxMessageBytes:      max(int(c.Log.MaxMessageBytes), 1), // 0 lets no batch in; for the rules it is no limit
 		TimestampType:        c.Log.MessageTimestampType,
 		TimestampBeforeMaxMs: c.Log.TimestampBeforeMaxMs,
 		TimestampAfterMaxMs:  c.Log.TimestampAfterMaxMs,

@@ -242,6 +242,18 @@ func TestAppend_RefusedLogStart(t *testing.T) {
 	}
 }
 
+// max.message.bytes=0 lets no batch in. The header alone is enough to say so.
+func TestAppend_NoBatchIsSmallEnough(t *testing.T) {
+	b := newBroker(t, vfs.NewMem(1), partition.CachingAuto)
+	b.config.Log.MaxMessageBytes = 0
+	r := b.createTopic(0)
+	for name, sent := range map[string]record.Batch{"whole": batch(t, "a"), "header": batch(t, "a")[:record.HeaderSize]} {
+		if got := b.produce(r, replica.AcksAll, sent); !errors.Is(got.Err, kafkaerr.MessageTooLarge) {
+			t.Errorf("%s: %+v, want %v", name, got, kafkaerr.MessageTooLarge)
+		}
+	}
+}
+
 func TestFetch_WaitsForTheHighWatermark(t *testing.T) {
 	b := newBroker(t, vfs.NewMem(1), partition.CachingAuto)
 	r := b.createTopic(0)
