@@ -15,7 +15,7 @@ func networkKeys() []Key {
 			differs("none: must be set", "A node whose only controller is itself needs no controller listener."),
 		listKey("early.start.listeners", unset, "Listeners that open before authorization is ready.").noEffect(noStartDelay),
 		intKey("socket.send.buffer.bytes", "-1", "Kernel send buffer (SO_SNDBUF) of a client connection; -1 leaves it to the kernel, but for clients on the same machine, which get 256 KiB.").
-			differs("102400", "The kernel sizes the buffer to the connection; a fixed 100 KiB throttles every long path. Within the machine 256 KiB cost less CPU than more or fewer."),
+			differs("102400", "The kernel sizes the buffer to the connection; a fixed 100 KiB throttles every long path. Within the machine 256 KiB cost less CPU than 100 or 400 KiB, and than what the kernel comes to."),
 		intKey("socket.receive.buffer.bytes", "-1", "Kernel receive buffer (SO_RCVBUF) of a client connection; -1 leaves it to the kernel.").
 			differs("102400", "The kernel sizes the buffer to the connection; a fixed 100 KiB throttles every long path."),
 		intKey("socket.listen.backlog.size", "50", "Connections that wait to be accepted.").bound(atLeast(1)).noEffect(noBacklog),

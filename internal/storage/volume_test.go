@@ -210,7 +210,7 @@ func TestDir_WritesOutWhatOthersLeft(t *testing.T) {
 		expect("it is written out", 1) // of the round
 		write()
 		expect("they go on", 0)
-		time.Sleep(6 * time.Second)
+		time.Sleep(6 * time.Second) // by the bubble's clock, past the pause between two such syncs
 		write()
 		expect("they go on later", 1)
 		expect("and stop", 1)

@@ -26,7 +26,7 @@ func FuzzStream(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, body []byte, version int16, step uint16) {
 		version = 3 + int16(uint16(version)%11)
-		if len(body) > maxFuzzedBody || isOpen(body, version) {
+		if len(body) > maxFuzzedBody || isUncertain(body, version) {
 			return
 		}
 		frame := append(encode(t, &wire.ProduceRequest{}, version)[:headerBytes(t, version)], body...)
@@ -80,9 +80,9 @@ func headerBytes(t testing.TB, version int16) int {
 	return len(frame) - r.Remaining()
 }
 
-// isOpen reports whether the body is that of a sound request that is not answered, or may or may not time out before its
+// isUncertain reports whether the body is that of a sound request that is not answered, or may or may not time out before its
 // records are flushed.
-func isOpen(body []byte, version int16) bool {
+func isUncertain(body []byte, version int16) bool {
 	var r wire.Reader
 	r.Reset(body)
 	var req wire.ProduceRequest
