@@ -64,3 +64,29 @@ func TestRecover_IndexesWrittenAnewAreSynced(t *testing.T) {
 		})
 	}
 }
+
+// A segment that was sealed after the recovery point at its end was stored has the last entry of its time index in
+// the page cache alone. A kill leaves it there: it is made durable before a recovery point above it vouches for it.
+func TestRecover_IndexesOfASegmentSealedAtTheRecoveryPointAreSynced(t *testing.T) {
+	mem := vfs.NewMem(1)
+	m := openManager(t, mem, "/a")
+	l := createLog(t, m, smallConfig())
+	for i := range 5 {
+		appendOne(t, l, batchOf(t, nil, int64(1000+i), "some records"))
+	}
+	flush(t, l)
+	checkpointAll(t, m)
+	appendOne(t, l, batchOf(t, nil, 2000, string(make([]byte, 1400)))) // rolls
+	if !hasFile(t, mem, "/a/orders-3/00000000000000000005.log") {
+		t.Fatal("no roll at offset 5")
+	}
+	disk := vfs.NewFaulty(mem.KillProcess(), nil)
+	l = recoverLog(t, openManager(t, disk, "/a"), smallConfig())
+	flush(t, l)
+	for _, op := range disk.Syncs() {
+		if op.Name == "/a/orders-3/00000000000000000000.timeindex" {
+			return
+		}
+	}
+	t.Errorf("of %v none is of the sealed segment's time index", disk.Syncs())
+}
