@@ -3,10 +3,13 @@ package node
 import (
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"io/fs"
+	"path/filepath"
 
 	"github.com/walser-io/walser/internal/config"
 	"github.com/walser-io/walser/internal/model"
+	"github.com/walser-io/walser/internal/storage"
 	"github.com/walser-io/walser/internal/storage/checkpoint"
 	"github.com/walser-io/walser/internal/vfs"
 )
@@ -35,4 +38,42 @@ func clusterID(fsys vfs.FS, cfg *config.Node) (string, error) {
 	}
 	id, err := model.NewUUID(rand.Reader)
 	return id.String(), err
+}
+
+// voterID returns what this node is called in the metadata quorum: the id of the directory that holds the metadata log, so that it
+// is known again as long as that one is there. One that is none of log.dirs has a meta.properties as they have.
+func (n *Node) voterID(dir, cluster string, begun bool) (model.UUID, error) {
+	if d := n.logDir(dir); d != nil {
+		return d.ID, nil
+	}
+	fsys := n.deps.FS
+	p, err := checkpoint.ReadMetaProperties(fsys, dir)
+	switch {
+	case err == nil:
+		return p.DirectoryID, p.CheckOwner(cluster, n.cfg.NodeID)
+	case !errors.Is(err, fs.ErrNotExist):
+		return model.UUID{}, err
+	case begun:
+		return model.UUID{}, fmt.Errorf("it holds a metadata log but no %s, so that nobody knows whose: put that file back", checkpoint.MetaPropertiesFile)
+	}
+	id, err := model.NewUUID(rand.Reader)
+	if err != nil {
+		return id, err
+	}
+	// As with a log directory: its name must outlive a power loss as long as what is put into it.
+	if err := vfs.SyncPath(fsys, dir); err != nil {
+		return id, err
+	}
+	return id, checkpoint.WriteMetaProperties(fsys, dir, checkpoint.MetaProperties{ClusterID: cluster, NodeID: n.cfg.NodeID, DirectoryID: id})
+}
+
+// logDir returns the log directory at a path; nil if log.dirs does not name it.
+func (n *Node) logDir(path string) *storage.DirInfo {
+	dirs := n.storage.Dirs()
+	for i := range dirs {
+		if filepath.Clean(dirs[i].Path) == filepath.Clean(path) {
+			return &dirs[i]
+		}
+	}
+	return nil
 }

@@ -96,7 +96,7 @@ func New(static *config.Static, deps Deps) (_ *Node, err error) {
 	if err := n.openStorage(cluster); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrLogDirs, err)
 	}
-	if err := n.openQuorum(); err != nil {
+	if err := n.openQuorum(cluster); err != nil {
 		return nil, err
 	}
 	n.controller = controller.New(controller.Config{ClusterID: cluster, Features: finalised}, controller.Deps{
@@ -140,60 +140,49 @@ func (n *Node) openStorage(cluster string) (err error) {
 	return err
 }
 
-// openQuorum opens the metadata log and joins its quorum, of which this node is the one voter.
-func (n *Node) openQuorum() (err error) {
+// openQuorum opens the metadata log and joins its quorum, of which this node is the one voter: it is called there by the
+// id of the directory that holds the metadata log, so that it is known again as long as that one is there.
+func (n *Node) openQuorum(cluster string) (err error) {
 	dir := n.cfg.MetadataDir
 	if dir == "" {
 		dir = n.cfg.LogDirs[0]
 	}
-	for _, d := range n.storage.Dirs() {
-		if d.Path == dir && d.Offline != nil {
-			return fmt.Errorf("open the metadata log (metadata.log.dir) in %s: %w", dir, d.Offline)
-		}
+	if d := n.logDir(dir); d != nil && d.Offline != nil {
+		return fmt.Errorf("open the metadata log (metadata.log.dir) in %s: %w", dir, d.Offline)
 	}
 	n.store, err = raftstore.Open(filepath.Join(dir, raftstore.DirName), raftstore.Config{}, raftstore.Deps{FS: n.deps.FS, Fatal: n.fail})
 	if err != nil {
+		return fmt.Errorf("open the metadata log (metadata.log.dir) in %s: %w", dir, err)
+	}
+	begun, err := n.metadataHasBegun()
+	if err != nil {
 		return err
 	}
-	if err := n.checkMetadata(dir); err != nil {
-		return err
+	if found := n.storage.OnDisk(); !begun && len(found) > 0 {
+		// It is not theirs, and to it all of them would be of topics that are deleted.
+		return fmt.Errorf("the metadata log in %s is new, but log.dirs holds %d partitions, %s among them: is a disk missing, or log.dirs in another order? "+
+			"metadata.log.dir, or else the first of log.dirs, must be where it was", dir, len(found), found[0])
+	}
+	voter, err := n.voterID(dir, cluster, begun)
+	if err != nil {
+		return fmt.Errorf("open the metadata log (metadata.log.dir) in %s: %w", dir, err)
 	}
 	n.publisher = publish.New()
 	n.machine = publish.NewMachine(n.publisher)
-	n.quorum, err = quorum.Open(quorum.Config{ServerID: quorum.ServerID(n.voterID(dir))}, quorum.Deps{
+	n.quorum, err = quorum.Open(quorum.Config{ServerID: quorum.ServerID(voter)}, quorum.Deps{
 		Store: n.store, Machine: n.machine, Logger: n.deps.Logger, Fatal: n.fail,
 	})
 	return err
 }
 
-// checkMetadata refuses a metadata log that has not begun beside partitions that are on disk: it is not theirs,
-// and to it all of them would be of topics that are deleted.
-func (n *Node) checkMetadata(dir string) error {
+// metadataHasBegun says whether anything was ever written to the metadata log.
+func (n *Node) metadataHasBegun() (bool, error) {
 	last, err := n.store.Log().LastIndex()
 	if err != nil || last > 0 {
-		return err
+		return true, err
 	}
 	snapshots, err := n.store.Snapshots().List()
-	if err != nil || len(snapshots) > 0 {
-		return err
-	}
-	if found := n.storage.OnDisk(); len(found) > 0 {
-		return fmt.Errorf("the metadata log in %s is new, but log.dirs holds %d partitions, %s among them: is a disk missing, or log.dirs in another order? "+
-			"metadata.log.dir, or else the first of log.dirs, must be where it was", dir, len(found), found[0])
-	}
-	return nil
-}
-
-// voterID returns what this node is called in the quorum: the id of the directory that holds the metadata log, so
-// that it is known again as long as that one is there; of the first one where the metadata log lies elsewhere.
-func (n *Node) voterID(metadataDir string) model.UUID {
-	dirs := n.storage.Dirs()
-	for _, dir := range dirs {
-		if filepath.Clean(dir.Path) == filepath.Clean(metadataDir) {
-			return dir.ID
-		}
-	}
-	return dirs[0].ID
+	return len(snapshots) > 0, err
 }
 
 // fail is called when it would be wrong to go on: the metadata log cannot be written.

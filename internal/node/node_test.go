@@ -197,6 +197,55 @@ func TestNode_MetadataDirectoryFailsAtTheFirstStart(t *testing.T) {
 	produce(t, nodetest.Start(t, nodetest.Options{FS: fs.KillProcess(), Set: dirs}), "t", 0, 1)
 }
 
+// A metadata log on a disk of its own does not depend on one of the others: the first of log.dirs may fail while it is
+// formatted, or later.
+func TestNode_MetadataDirectoryOfItsOwn(t *testing.T) {
+	var fails func(op vfs.Op) bool
+	disk := vfs.NewFaulty(vfs.NewMem(1), func(op vfs.Op) error {
+		if fails(op) {
+			return syscall.EIO
+		}
+		return nil
+	})
+	for life, f := range []func(op vfs.Op) bool{
+		func(op vfs.Op) bool { return op.Kind == vfs.OpWrite && op.Name == "/a/meta.properties.tmp" },
+		func(vfs.Op) bool { return false },
+		func(op vfs.Op) bool { return strings.HasPrefix(op.Name, "/a/") },
+	} {
+		fails = f
+		n := nodetest.Start(t, nodetest.Options{FS: disk, Set: []string{"log.dirs=/a,/b", "metadata.log.dir=/m"}})
+		produce(t, n, fmt.Sprint("t", life), 0, 1)
+		_ = n.Stop() // a disk that fails is an error
+	}
+}
+
+// A metadata log belongs to one node of one cluster, and to one process at a time, as a log directory does.
+func TestNode_MetadataDirectoryOfAnother(t *testing.T) {
+	fs := vfs.NewMem(1)
+	node := func(set ...string) nodetest.Options {
+		return nodetest.Options{FS: fs, Set: append(set, "metadata.log.dir=/m", "cluster.id=MkU3OEVBNTcwNTJENDM2Qk")}
+	}
+	n := nodetest.Start(t, node("log.dirs=/a"))
+	_, err := nodetest.TryStart(t, node("log.dirs=/b"))
+	if !errors.Is(err, vfs.ErrLocked) || !strings.Contains(err.Error(), "metadata.log.dir") {
+		t.Errorf("the directory is in use: %v", err)
+	}
+	if err := n.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	_, err = nodetest.TryStart(t, node("log.dirs=/c", "node.id=7"))
+	if err == nil || !strings.Contains(err.Error(), "in /m: it belongs to node 1, this is node 7") {
+		t.Errorf("it is another node's: %v", err)
+	}
+	if err := fs.Remove("/m/meta.properties"); err != nil {
+		t.Fatal(err)
+	}
+	_, err = nodetest.TryStart(t, node("log.dirs=/a"))
+	if err == nil || !strings.Contains(err.Error(), "in /m: it holds a metadata log but no meta.properties") {
+		t.Errorf("nobody knows whose it is: %v", err)
+	}
+}
+
 // An internal topic that a client happens to ask for first is made as the coordinators need it, not with the
 // defaults: one partition, deleted after a week.
 func TestNode_AutoCreatesInternalTopicsAsTheyMustBe(t *testing.T) {

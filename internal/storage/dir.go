@@ -86,7 +86,7 @@ type foundLog struct {
 // Path returns the directory's path.
 func (d *Dir) Path() string { return d.path }
 
-// ID returns the directory's id, from meta.properties.
+// ID returns the directory's id, from meta.properties; zero where that could be neither read nor written.
 func (d *Dir) ID() model.UUID { return d.id }
 
 // Err returns ErrOffline with its cause if the directory is offline.

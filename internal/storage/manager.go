@@ -155,18 +155,19 @@ func (m *Manager) identify(d *Dir) (fatal bool, err error) {
 		if err != nil {
 			return true, err
 		}
-		d.id = id
 		// The directory may be new: its name must outlive a power loss as long as what is put into it.
 		if err := vfs.SyncPath(d.fs, d.path); err != nil {
 			return false, err
 		}
-		return false, checkpoint.WriteMetaProperties(d.fs, d.path, checkpoint.MetaProperties{ClusterID: m.cfg.ClusterID, NodeID: m.cfg.NodeID, DirectoryID: id})
+		p = checkpoint.MetaProperties{ClusterID: m.cfg.ClusterID, NodeID: m.cfg.NodeID, DirectoryID: id}
+		if err := checkpoint.WriteMetaProperties(d.fs, d.path, p); err != nil {
+			return false, err
+		}
 	case err != nil:
 		return errors.Is(err, checkpoint.ErrCorrupt), err
-	case p.ClusterID != m.cfg.ClusterID:
-		return true, fmt.Errorf("it belongs to cluster %s, this node to %s", p.ClusterID, m.cfg.ClusterID)
-	case p.NodeID != m.cfg.NodeID:
-		return true, fmt.Errorf("it belongs to node %s, this is node %s (node.id)", p.NodeID, m.cfg.NodeID)
+	}
+	if err := p.CheckOwner(m.cfg.ClusterID, m.cfg.NodeID); err != nil {
+		return true, err
 	}
 	d.id = p.DirectoryID
 	return false, nil

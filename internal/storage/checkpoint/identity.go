@@ -28,6 +28,17 @@ type MetaProperties struct {
 	DirectoryID model.UUID
 }
 
+// CheckOwner says whose the directory is, if it is not that node's.
+func (p MetaProperties) CheckOwner(cluster string, node model.BrokerID) error {
+	switch {
+	case p.ClusterID != cluster:
+		return fmt.Errorf("it belongs to cluster %s, this node to %s", p.ClusterID, cluster)
+	case p.NodeID != node:
+		return fmt.Errorf("it belongs to node %s, this is node %s (node.id)", p.NodeID, node)
+	}
+	return nil
+}
+
 // ReadMetaProperties reads meta.properties of dir; fs.ErrNotExist if the directory is not formatted.
 func ReadMetaProperties(fsys vfs.FS, dir string) (MetaProperties, error) {
 	name := filepath.Join(dir, MetaPropertiesFile)
