@@ -321,6 +321,9 @@ func (b *bench) onTopic(ctx context.Context, r *caseRun, broker *process, load l
 	if err := loadgen.DeleteTopic(ctx, cluster, load); err != nil {
 		return result, err
 	}
+	if !b.Gone {
+		return result, nil
+	}
 	return result, awaitGone(ctx, broker, load.Topic)
 }
 

@@ -34,12 +34,13 @@ type preset struct {
 	MaxBytes int64 // of values that a round writes
 	Backlog  int64 // bytes of values that a case reads again
 	Fill     bool  // free memory is filled with page cache before each round
+	Gone     bool  // a round waits until the files of the one before are gone
 }
 
 var (
 	full = preset{
 		Rounds: 5, Warmup: 10 * time.Second, Settle: time.Second, Measure: 10 * time.Second, MaxBytes: 3 << 30, Backlog: 2 << 30,
-		Fill: true,
+		Fill: true, Gone: true,
 	}
 	quick = preset{
 		Rounds: 1, Warmup: 2 * time.Second, Settle: 200 * time.Millisecond, Measure: 1500 * time.Millisecond, MaxBytes: 1 << 30, Backlog: 256 << 20,

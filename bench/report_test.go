@@ -223,7 +223,7 @@ func TestOptions(t *testing.T) {
 		t.Errorf("results in %s and %s", full, quick)
 	}
 	o = parse("-warmup", "3s", "-measure", "4s", "-max-mib", "5", "-backlog-mib", "6", "-case", "start,catchup")
-	if want := (preset{Rounds: 5, Warmup: 3 * time.Second, Settle: time.Second, Measure: 4 * time.Second, MaxBytes: 5 << 20, Backlog: 6 << 20, Fill: true}); o.preset != want {
+	if want := (preset{Rounds: 5, Warmup: 3 * time.Second, Settle: time.Second, Measure: 4 * time.Second, MaxBytes: 5 << 20, Backlog: 6 << 20, Fill: true, Gone: true}); o.preset != want {
 		t.Errorf("got %+v, want %+v", o.preset, want)
 	}
 	if len(o.cases) != 2 || o.cases[0].name != "start" {
