@@ -140,8 +140,7 @@ func (n *Node) openStorage(cluster string) (err error) {
 	return err
 }
 
-// openQuorum opens the metadata log and joins its quorum, of which this node is the one voter: it is called there by the
-// id of the directory that holds the metadata log, so that it is known again as long as that one is there.
+// openQuorum opens the metadata log and joins its quorum, of which this node is the one voter.
 func (n *Node) openQuorum(cluster string) (err error) {
 	dir := n.cfg.MetadataDir
 	if dir == "" {
