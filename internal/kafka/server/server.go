@@ -21,7 +21,7 @@ import (
 	"github.com/walser-io/walser/internal/xsync"
 )
 
-// ErrClosed is returned by Serve and ServeConn when the server no longer accepts.
+// ErrClosed is returned by ServeConn when the server no longer accepts.
 var ErrClosed = errors.New("kafka server closed")
 
 // Deps is what the server needs of its node.
@@ -180,12 +180,13 @@ func (s *Server) Run(ctx context.Context) error {
 }
 
 // Serve accepts connections from l and serves them. It returns when l has been closed, by StopAccepting
-// or because ctx ended, and the last of its connections has gone; the end of ctx closes those. l may be
-// of TCP, TLS or memory: a connection with a handshake makes it on its own goroutine, in bounded time.
+// or because ctx ended, and the last of its connections has gone; the end of ctx closes those. That is no
+// error, and nor is a stop that came before Serve did. l may be of TCP, TLS or memory: a connection with
+// a handshake makes it on its own goroutine, in bounded time.
 func (s *Server) Serve(ctx context.Context, l net.Listener, info ListenerInfo) error {
 	if !s.track(l) {
 		l.Close()
-		return ErrClosed
+		return nil
 	}
 	defer s.untrack(l)
 	var wg sync.WaitGroup

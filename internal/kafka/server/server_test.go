@@ -16,6 +16,7 @@ import (
 
 	"github.com/walser-io/walser/internal/invariants"
 	"github.com/walser-io/walser/internal/kafka/server"
+	"github.com/walser-io/walser/internal/netx"
 	"github.com/walser-io/walser/internal/wire"
 )
 
@@ -191,9 +192,23 @@ func TestServer_ContextEndsServing(t *testing.T) {
 		t.Error(err)
 	}
 	c.expectClosed()
-	n.Close()
-	if err := n.Serve(context.Background(), l, plaintext); !errors.Is(err, server.ErrClosed) {
-		t.Errorf("serve after close: %v", err)
+}
+
+// Whoever stops a server need not know how far those have come that serve its listeners.
+func TestServer_StoppedBeforeItServes(t *testing.T) {
+	n := start(t, echo(), server.Config{})
+	if err := n.Drain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	l, err := netx.NewNetwork().Listen("127.0.0.1:9092")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Serve(t.Context(), l, plaintext); err != nil {
+		t.Errorf("serve after the stop: %v", err)
+	}
+	if _, err := l.Accept(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("its listener: %v, want net.ErrClosed", err)
 	}
 }
 
