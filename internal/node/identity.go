@@ -40,12 +40,9 @@ func clusterID(fsys vfs.FS, cfg *config.Node) (string, error) {
 	return id.String(), err
 }
 
-// voterID returns what this node is called in the metadata quorum: the id of the directory that holds the metadata log, so that it
-// is known again as long as that one is there. One that is none of log.dirs has a meta.properties as they have.
-func (n *Node) voterID(dir, cluster string, begun bool) (model.UUID, error) {
-	if d := n.logDir(dir); d != nil {
-		return d.ID, nil
-	}
+// identifyMetadataDir returns the id of a directory for the metadata log alone, none of log.dirs: it has a meta.properties as
+// they have, which is written before the log in it has begun.
+func (n *Node) identifyMetadataDir(dir, cluster string, begun bool) (model.UUID, error) {
 	fsys := n.deps.FS
 	p, err := checkpoint.ReadMetaProperties(fsys, dir)
 	switch {

@@ -141,28 +141,12 @@ func (n *Node) openStorage(cluster string) (err error) {
 }
 
 // openQuorum opens the metadata log and joins its quorum, of which this node is the one voter.
-func (n *Node) openQuorum(cluster string) (err error) {
+func (n *Node) openQuorum(cluster string) error {
 	dir := n.cfg.MetadataDir
 	if dir == "" {
 		dir = n.cfg.LogDirs[0]
 	}
-	if d := n.logDir(dir); d != nil && d.Offline != nil {
-		return fmt.Errorf("open the metadata log (metadata.log.dir) in %s: %w", dir, d.Offline)
-	}
-	n.store, err = raftstore.Open(filepath.Join(dir, raftstore.DirName), raftstore.Config{}, raftstore.Deps{FS: n.deps.FS, Fatal: n.fail})
-	if err != nil {
-		return fmt.Errorf("open the metadata log (metadata.log.dir) in %s: %w", dir, err)
-	}
-	begun, err := n.metadataHasBegun()
-	if err != nil {
-		return err
-	}
-	if found := n.storage.OnDisk(); !begun && len(found) > 0 {
-		// It is not theirs, and to it all of them would be of topics that are deleted.
-		return fmt.Errorf("the metadata log in %s is new, but log.dirs holds %d partitions, %s among them: is a disk missing, or log.dirs in another order? "+
-			"metadata.log.dir, or else the first of log.dirs, must be where it was", dir, len(found), found[0])
-	}
-	voter, err := n.voterID(dir, cluster, begun)
+	voter, err := n.openMetadataLog(dir, cluster)
 	if err != nil {
 		return fmt.Errorf("open the metadata log (metadata.log.dir) in %s: %w", dir, err)
 	}
@@ -172,6 +156,32 @@ func (n *Node) openQuorum(cluster string) (err error) {
 		Store: n.store, Machine: n.machine, Logger: n.deps.Logger, Fatal: n.fail,
 	})
 	return err
+}
+
+// openMetadataLog opens the metadata log in dir and returns what this node is called in its quorum: the id of that
+// directory, so that the node is known again as long as the directory is there.
+func (n *Node) openMetadataLog(dir, cluster string) (voter model.UUID, err error) {
+	among := n.logDir(dir)
+	if among != nil && among.Offline != nil {
+		return voter, among.Offline
+	}
+	n.store, err = raftstore.Open(filepath.Join(dir, raftstore.DirName), raftstore.Config{}, raftstore.Deps{FS: n.deps.FS, Fatal: n.fail})
+	if err != nil {
+		return voter, err
+	}
+	begun, err := n.metadataHasBegun()
+	if err != nil {
+		return voter, err
+	}
+	if found := n.storage.OnDisk(); !begun && len(found) > 0 {
+		// It is not theirs, and to it all of them would be of topics that are deleted.
+		return voter, fmt.Errorf("it is new, but log.dirs holds %d partitions, %s among them: is a disk missing, or log.dirs in another order? "+
+			"metadata.log.dir, or else the first of log.dirs, must be where it was", len(found), found[0])
+	}
+	if among != nil {
+		return among.ID, nil
+	}
+	return n.identifyMetadataDir(dir, cluster, begun)
 }
 
 // metadataHasBegun says whether anything was ever written to the metadata log.
