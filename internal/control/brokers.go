@@ -69,7 +69,8 @@ func DecideRegisterBroker(image *metadata.Image, req RegisterBroker) ([]metadata
 		}
 		sameDisk := slices.ContainsFunc(req.DirectoryIDs, func(id model.UUID) bool { return slices.Contains(old.DirectoryIDs, id) })
 		if !old.Fenced && !sameDisk {
-			return nil, Registration{}, kafkaerr.New(kafkaerr.DuplicateBrokerRegistration, "broker %d is registered by another process with other log directories", req.ID)
+			return nil, Registration{}, kafkaerr.New(kafkaerr.DuplicateBrokerRegistration,
+				"broker %d is registered with log directories of which this process has none: does another process run as node.id %[1]d, or are all disks of log.dirs missing or new?", req.ID)
 		}
 		records = restarted(image, req.ID, !req.Fenced)
 	}
