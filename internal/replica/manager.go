@@ -15,6 +15,7 @@ import (
 	"github.com/walser-io/walser/internal/kafkaerr"
 	"github.com/walser-io/walser/internal/metadata"
 	"github.com/walser-io/walser/internal/model"
+	"github.com/walser-io/walser/internal/partition"
 	"github.com/walser-io/walser/internal/storage"
 	"github.com/walser-io/walser/internal/xsync"
 )
@@ -233,6 +234,10 @@ func (m *Manager) open(topic *metadata.Topic, index int32, dir model.UUID, confi
 	r := &Replica{manager: m, tp: tp, topicID: topic.ID, log: log}
 	r.config.Store(config)
 	r.serving.Store(&serving{leader: model.NoBroker, leaderEpoch: -1})
+	log.SetHooks(storage.Hooks{
+		Flushed: func(offset int64) { r.step(partition.Flushed{Offset: offset}) },
+		Offline: r.offline,
+	})
 	if recovered {
 		r.recovered()
 	} else {

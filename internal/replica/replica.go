@@ -25,6 +25,10 @@ type Replica struct {
 
 	waitsForSpace bool // to be recovered; touched by its recovery only
 
+	// assigning is held while an assignment is applied, by metadata or by the recovery, so that none is overtaken: the
+	// log refuses an epoch that is older than its own. It is taken before mu.
+	assigning xsync.Mutex
+
 	mu struct {
 		xsync.Mutex
 		machine  *partition.Partition
@@ -125,11 +129,12 @@ func (c *chores) run(r *Replica) {
 	}
 }
 
-// step gives the machine an input and carries out its effects. A dropped replica stays as it is.
+// step gives the machine an input and carries out its effects. A dropped replica stays as it is, and one that is not
+// ready misses nothing: it takes all from the log when it begins to lead.
 func (r *Replica) step(in partition.Input) {
 	var todo chores
 	r.mu.Lock()
-	if !r.mu.dropped {
+	if r.mu.ready && !r.mu.dropped {
 		todo = r.stepLocked(in)
 	}
 	r.mu.Unlock()
@@ -187,32 +192,22 @@ func (r *Replica) claimFetchesLocked(todo *chores) {
 	}
 }
 
-// recovered opens the replica for service, now that its log can be read.
+// recovered opens the replica for service, now that its log can be read. A configuration that comes meanwhile finds
+// it ready, or is the one that it begins with.
 func (r *Replica) recovered() {
-	r.log.SetHooks(storage.Hooks{
-		Flushed: func(offset int64) { r.step(partition.Flushed{Offset: offset}) },
-		Offline: r.offline,
-	})
 	r.mu.Lock()
 	r.mu.machine = partition.New(r.manager.self, r.log.HighWatermark())
 	r.mu.ready = true
+	todo := r.stepLocked(r.config.Load().machineInput())
 	r.mu.Unlock()
-	r.configure(r.config.Load())
+	todo.run(r)
 }
 
 // configure puts a configuration in force.
 func (r *Replica) configure(config *TopicConfig) {
 	r.config.Store(config)
 	r.log.SetConfig(config.Log)
-	if r.isReady() {
-		r.step(config.machineInput())
-	}
-}
-
-func (r *Replica) isReady() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.mu.ready
+	r.step(config.machineInput())
 }
 
 // assign takes the newest metadata of the partition; it acts on it once the log is
@@ -230,6 +225,8 @@ func (r *Replica) assign(p metadata.Partition) {
 // applyAssignment fences the log to the epoch first and tells the machine second, so that no append of an
 // older epoch lands after the machine counts in the new one.
 func (r *Replica) applyAssignment() {
+	r.assigning.Lock()
+	defer r.assigning.Unlock()
 	r.mu.Lock()
 	p := r.mu.assigned
 	r.mu.Unlock()
@@ -255,9 +252,9 @@ func (r *Replica) applyAssignment() {
 func (r *Replica) offline(err error) {
 	var todo chores
 	r.mu.Lock()
-	if r.mu.dropped {
+	if r.mu.dropped || r.mu.failed {
 		r.mu.Unlock()
-		return // its log was closed, and is nobody's any more
+		return // its log was closed, and is nobody's any more; or the log has said so itself
 	}
 	r.mu.failed = true
 	if r.mu.ready {

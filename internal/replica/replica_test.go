@@ -991,3 +991,52 @@ func TestOffline_AnswersWithAStorageError(t *testing.T) {
 		t.Errorf("ListOffsets: %v", err)
 	}
 }
+
+// A log can be flushed with its directory before its replica serves.
+func TestReplica_FlushedBeforeItIsReady(t *testing.T) {
+	first := newBroker(t, vfs.NewMem(1), partition.CachingOn)
+	if result := first.produce(first.createTopic(0), replica.AcksAll, batch(t, "a")); result.Err != nil {
+		t.Fatal(result.Err)
+	}
+	first.stop()
+	b := openBroker(t, first.fs.KillProcess(), partition.CachingOff)
+	log := b.createTopic(1).Log()
+	if err := log.Recover(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	log.Dir().Queue(log)
+	if err := log.Dir().SyncRound(); err != nil || log.FlushedOffset() != 1 {
+		t.Fatalf("%v; flushed is %d, want 1", err, log.FlushedOffset())
+	}
+	b.run()
+	if result := b.produce(b.awaitLeader(), replica.AcksAll, batch(t, "b")); result.Err != nil || result.BaseOffset != 1 {
+		t.Errorf("produce = %+v, want offset 1", result)
+	}
+}
+
+// Metadata goes on while logs are recovered: the newest of it holds in the end, whoever applies it.
+func TestReplica_ChangesWhileItIsRecovered(t *testing.T) {
+	first := newBroker(t, vfs.NewMem(1), partition.CachingOn)
+	if result := first.produce(first.createTopic(0), replica.AcksAll, batch(t, "a")); result.Err != nil {
+		t.Fatal(result.Err)
+	}
+	first.stop()
+	for range 200 {
+		b := newBroker(t, first.fs.KillProcess(), partition.CachingOn)
+		r := b.createTopic(1)
+		last := int32(1)
+		for recovering := true; recovering; {
+			recovering = r.Recovering()
+			last++
+			change, limit := metadata.NewPartitionChange(topicID, 0), fmt.Sprint(1000+last)
+			change.Leader = 1
+			b.config = &replica.TopicConfig{Log: storage.DefaultLogConfig(), WriteCaching: partition.CachingOn, MinISR: 1}
+			b.config.Log.MaxMessageBytes = 1000 + last
+			b.apply(change, &metadata.ConfigRecord{ResourceType: metadata.TopicResource, ResourceName: "t", Key: "max.message.bytes", Value: &limit})
+		}
+		b.stop()
+		if _, epoch := r.Leadership(); !r.IsLeader() || epoch != last || r.MaxBatchBytes() != int(1000+last) {
+			t.Fatalf("leads %v in epoch %d with max.message.bytes %d, want %d and %d", r.IsLeader(), epoch, r.MaxBatchBytes(), last, 1000+last)
+		}
+	}
+}
