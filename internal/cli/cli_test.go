@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -159,6 +161,33 @@ func TestServerLogDirs(t *testing.T) {
 				if !strings.Contains(stderr.String(), want) {
 					t.Errorf("%q is missing in:\n%s", want, stderr.String())
 				}
+			}
+		})
+	}
+}
+
+// TestServerErrors: what ends a node is told as it is, and not as what a client meets.
+func TestServerErrors(t *testing.T) {
+	for name, tt := range map[string]struct {
+		err    error
+		stderr string
+	}{
+		"no such address": {
+			fmt.Errorf("listen on X: %w", &net.OpError{Op: "listen", Net: "tcp", Err: syscall.EADDRNOTAVAIL}),
+			"error: listen on X: listen tcp: cannot assign requested address\n  setting: listeners\n  fix: name an address of this machine",
+		},
+		"time":                {fmt.Errorf("stop a part: %w", context.DeadlineExceeded), "error: stop a part: context deadline exceeded\n"},
+		"a file's end":        {fmt.Errorf("read a file: %w", io.EOF), "error: read a file: EOF\n"},
+		"a part that gave up": {fmt.Errorf("run a part: %w", context.Canceled), "error: run a part: context canceled\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var stderr bytes.Buffer
+			code := cli.Main(t.Context(), cli.Deps{
+				Stdout: io.Discard, Stderr: &stderr, Env: []string{"HOME=" + t.TempDir()}, FS: vfs.NewMem(1), Now: time.Now,
+				StartNode: func(context.Context, cli.Node) error { return tt.err },
+			}, []string{"server"})
+			if code != cli.ExitError || !strings.HasPrefix(stderr.String(), tt.stderr) || strings.Contains(stderr.String(), "cluster") {
+				t.Errorf("exit code %d\n%s", code, stderr.String())
 			}
 		})
 	}

@@ -109,10 +109,19 @@ func (a *app) serve(ctx context.Context, cfg *config.Static) error {
 		Logger: slog.New(slog.NewTextHandler(a.Stderr, &slog.HandlerOptions{Level: level})),
 		Ready:  func(bootstrap string) { a.welcome(bootstrap, cfg) },
 	})
+	if err == nil || ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return nil
+	}
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return &Failure{
 			Code: ExitConflict, Cause: err, Setting: "listeners",
 			Fix: "stop what listens there, or choose another port: walser server --set listeners=PLAINTEXT://127.0.0.1:19092",
+		}
+	}
+	if socket, ok := errors.AsType[*net.OpError](err); ok && socket.Op == "listen" {
+		return &Failure{
+			Code: ExitError, Cause: err, Setting: "listeners",
+			Fix: "name an address of this machine and a port that you may open: walser server --set listeners=PLAINTEXT://127.0.0.1:9092",
 		}
 	}
 	if errors.Is(err, node.ErrLogDirs) {
@@ -126,7 +135,7 @@ func (a *app) serve(ctx context.Context, cfg *config.Static) error {
 		}
 		return failure
 	}
-	return ended(err)
+	return &Failure{Code: ExitError, Cause: err} // what a node says is not about a cluster that does not answer
 }
 
 // welcome says where the node is and what to do next.
