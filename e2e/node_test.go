@@ -82,20 +82,28 @@ func (n *node) start() {
 // launch starts the process and does not wait until it answers.
 func (n *node) launch() {
 	n.t.Helper()
+	n.run(n.command())
+}
+
+// command is the process, not yet started.
+func (n *node) command() *exec.Cmd {
+	n.t.Helper()
 	path, err := binary()
 	if err != nil {
 		n.t.Fatal(err)
 	}
 	cmd := exec.Command(path, append([]string{"server"}, n.args...)...)
 	cmd.Env = append(append(os.Environ(), "XDG_DATA_HOME="+n.dataDir, "WALSER_LISTENERS=PLAINTEXT://"+n.addr), n.env...)
-	n.run(cmd)
+	return cmd
 }
 
-// run makes a command the node's process.
+// run makes a command the node's process. It writes to the node's log, unless it writes somewhere else already.
 func (n *node) run(cmd *exec.Cmd) {
 	n.t.Helper()
 	n.cmd = cmd
-	n.cmd.Stdout, n.cmd.Stderr = n.log, n.log
+	if cmd.Stderr == nil {
+		cmd.Stdout, cmd.Stderr = n.log, n.log
+	}
 	if err := n.cmd.Start(); err != nil {
 		n.t.Fatal(err)
 	}

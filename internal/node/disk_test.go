@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/walser-io/walser/internal/node/nodetest"
+	"github.com/walser-io/walser/internal/storage/checkpoint"
 	"github.com/walser-io/walser/internal/vfs"
 )
 
@@ -288,5 +289,28 @@ func TestNode_Retention(t *testing.T) {
 	}
 	if start := startOf(t, admin, "all"); start != 0 {
 		t.Errorf("a topic without retention was given up, up to %d", start)
+	}
+}
+
+// A node whose metadata log cannot be written ends and says why. What it holds of records is left as after any stop.
+func TestNode_FailedMetadataLog(t *testing.T) {
+	var broken atomic.Bool
+	disk := vfs.NewFaulty(vfs.NewMem(1), func(op vfs.Op) error {
+		if broken.Load() && op.Kind == vfs.OpSync && strings.HasPrefix(op.Name, "/m/") {
+			return syscall.EIO
+		}
+		return nil
+	})
+	n := nodetest.Start(t, nodetest.Options{FS: disk, Set: []string{"log.dirs=/data", "metadata.log.dir=/m"}})
+	produce(t, n, "t", 0, 1)
+	broken.Store(true)
+	if _, err := kadm.NewClient(n.Client(kgo.RequestRetries(0))).CreateTopic(within(t), 1, 1, nil, "refused"); err == nil {
+		t.Error("a topic was created that nobody knows of after a restart")
+	}
+	if err := n.Wait(); !errors.Is(err, syscall.EIO) || strings.Contains(err.Error(), "\n") {
+		t.Errorf("the node ended with %v, want the one error of the disk", err)
+	}
+	if _, clean, err := checkpoint.ReadCleanShutdown(disk, "/data"); err != nil || !clean {
+		t.Errorf("/data is marked clean: %v, %v", clean, err)
 	}
 }

@@ -73,8 +73,10 @@ type Node struct {
 // or not there. vfs.ErrLocked says that they are in use.
 var ErrLogDirs = errors.New("the data directories cannot be used")
 
-// stopTimeout bounds the stop of each part: what has not been answered by then will not be.
-const stopTimeout = 20 * time.Second
+// drainTimeout is how long a stop waits for requests in flight. One that takes longer is of a client that reads nothing
+// of its answer, or has stopped sending: its connection is cut, and it finds out that way. It leaves time for the
+// rest of the stop within the ten seconds that a container gets.
+const drainTimeout = 4 * time.Second
 
 // New takes the data directories over and opens the listeners, so that a fault of the configuration is an
 // error here and not later. Nothing is served before Run. A node that is not run must be closed.
@@ -244,7 +246,7 @@ func (n *Node) newServer(cluster string) (*server.Server, error) {
 // Run serves until ctx ends, and returns when everything is flushed and still. It is called once.
 func (n *Node) Run(ctx context.Context) error {
 	defer n.Close()
-	return lifecycle.Run(ctx, lifecycle.Options{StopTimeout: stopTimeout},
+	return lifecycle.Run(ctx, lifecycle.Options{StopTimeout: drainTimeout},
 		lifecycle.Part{Name: "storage", Run: n.runStorage},
 		lifecycle.Part{Name: "metadata quorum", Run: n.watchQuorum},
 		lifecycle.Part{Name: "controller", Run: n.controller.Run},
@@ -254,7 +256,7 @@ func (n *Node) Run(ctx context.Context) error {
 		lifecycle.Part{Name: "cleaner", Run: n.runCleaner},
 		lifecycle.Part{Name: "coordinators", Run: n.coordinators.Run},
 		lifecycle.Part{Name: "server", Run: n.server.Run},
-		lifecycle.Part{Name: "listeners", Run: n.serve, Stop: n.server.Drain},
+		lifecycle.Part{Name: "listeners", Run: n.serve, Stop: n.drain},
 		lifecycle.Part{Name: "membership", Run: n.membership.Run},
 	)
 }
@@ -268,14 +270,22 @@ func (n *Node) runStorage(ctx context.Context) error {
 	return n.storage.CleanShutdown(n.membership.Epoch())
 }
 
-// watchQuorum ends the node when the metadata log cannot be written any more.
+// watchQuorum ends the node when the metadata log cannot be written any more. The quorum is closed at once then: it would hold an
+// election while the other parts stop, and where it cannot note its vote it takes the process down.
 func (n *Node) watchQuorum(ctx context.Context) error {
+	var fault error
 	select {
-	case err := <-n.fatal:
-		return err
+	case fault = <-n.fatal:
 	case <-ctx.Done():
-		return n.quorum.Close()
 	}
+	err := n.quorum.Close()
+	if fault == nil {
+		select {
+		case fault = <-n.fatal: // in its last moment, or before ours
+		default:
+		}
+	}
+	return errors.Join(fault, err)
 }
 
 // serve accepts on every listener until ctx ends or the server is drained.
@@ -285,6 +295,14 @@ func (n *Node) serve(ctx context.Context) error {
 		group.Go(l.config.Name, func(ctx context.Context) error { return n.server.Serve(ctx, l.net, l.info()) })
 	}
 	return group.Wait()
+}
+
+// drain answers what is in flight, if that can be done within ctx; serve cuts the rest.
+func (n *Node) drain(ctx context.Context) error {
+	if err := n.server.Drain(ctx); err != nil {
+		n.deps.Logger.Warn("stopping with requests in flight, whose connections are cut", "err", err)
+	}
+	return nil
 }
 
 // Ready is closed when clients are answered.

@@ -104,6 +104,11 @@ func TryStart(t testing.TB, opts Options) (*Node, error) {
 // Stop stops the node in good order and returns how it ended.
 func (n *Node) Stop() error {
 	n.cancel()
+	return n.Wait()
+}
+
+// Wait waits until the node has ended, of itself or because it was stopped, and returns how.
+func (n *Node) Wait() error {
 	<-n.done
 	return n.err
 }
