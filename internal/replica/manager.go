@@ -13,6 +13,7 @@ import (
 
 	"github.com/walser-io/walser/internal/deadline"
 	"github.com/walser-io/walser/internal/kafkaerr"
+	"github.com/walser-io/walser/internal/lifecycle"
 	"github.com/walser-io/walser/internal/metadata"
 	"github.com/walser-io/walser/internal/model"
 	"github.com/walser-io/walser/internal/partition"
@@ -250,7 +251,8 @@ func (m *Manager) open(topic *metadata.Topic, index int32, dir model.UUID, confi
 const retryRecovery = 5 * time.Second
 
 func (m *Manager) recover(ctx context.Context, r *Replica) {
-	err := r.log.Recover(ctx)
+	// A log that no recovery can cope with is one log: the node serves the others.
+	err := lifecycle.Protect(func() error { return r.log.Recover(ctx) })
 	switch {
 	case err == nil:
 	case ctx.Err() != nil:
@@ -368,7 +370,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	var workers sync.WaitGroup
 	slots := make(chan struct{}, m.workers)
 	defer workers.Wait()
-	for {
+	for ctx.Err() == nil {
 		r := m.nextRecovery()
 		if r == nil {
 			select {
@@ -388,4 +390,5 @@ func (m *Manager) Run(ctx context.Context) error {
 			m.recover(ctx, r)
 		})
 	}
+	return nil
 }

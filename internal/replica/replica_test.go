@@ -1040,3 +1040,23 @@ func TestReplica_ChangesWhileItIsRecovered(t *testing.T) {
 		}
 	}
 }
+
+// A log that makes the recovery panic is a partition that is offline, and no node that cannot start.
+func TestReplica_RecoveryPanics(t *testing.T) {
+	mem := oneRecord(t)
+	b := openBroker(t, vfs.NewFaulty(mem, func(op vfs.Op) error {
+		if op.Kind == vfs.OpRead && strings.HasSuffix(op.Name, "/t-0/00000000000000000000.log") {
+			panic("what nobody thought of")
+		}
+		return nil
+	}), partition.CachingAuto)
+	r := b.createTopic(1)
+	b.run()
+	err := error(kafkaerr.NotLeaderOrFollower)
+	for ; errors.Is(err, kafkaerr.NotLeaderOrFollower); runtime.Gosched() { // until it was tried
+		err = b.produce(r, replica.AcksAll, batch(t, "a")).Err
+	}
+	if !errors.Is(err, kafkaerr.KafkaStorageError) {
+		t.Errorf("produce: %v, want KAFKA_STORAGE_ERROR", err)
+	}
+}

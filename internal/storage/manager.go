@@ -689,12 +689,8 @@ func (d *Dir) shutdown(brokerEpoch int64) error {
 		errs[i] = logs[i].prepareShutdown()
 		d.Queue(logs[i])
 	})
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	if err := d.SyncRound(); err != nil {
+	// Where one log cannot say what the next start would like to know, the records of all are made durable all the same.
+	if err := errors.Join(append(errs, d.SyncRound())...); err != nil {
 		return err
 	}
 	for _, save := range []func() error{

@@ -26,7 +26,7 @@ const tailCheck = 1 << 20
 
 // Recover reads a log that Manager.Open found on disk, and repairs it as far as the last process left it
 // in doubt; until it returns nil the log serves nothing. It may take a while; as many run at once as
-// RecoveryThreads says, others wait until ctx ends. ErrWrongTopicID where the directory belongs to
+// RecoveryThreads says. The end of ctx ends it, and the next process begins it anew. ErrWrongTopicID where the directory belongs to
 // another incarnation of the topic; ErrNoSpace where the disk is too full for what must be written: it is
 // called again when there may be space. Called after it succeeded it does nothing.
 func (l *Log) Recover(ctx context.Context) error {
@@ -44,6 +44,9 @@ func (l *Log) Recover(ctx context.Context) error {
 	if l.ready.Load() {
 		return nil
 	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	if l.closed.Load() {
 		return fmt.Errorf("%w: %s", ErrClosed, l.tp)
 	}
@@ -53,10 +56,10 @@ func (l *Log) Recover(ctx context.Context) error {
 	l.dir.mu.Lock()
 	f := l.dir.mu.found[l.tp]
 	l.dir.mu.Unlock()
-	if err := l.load(f); err != nil {
+	if err := l.load(ctx, f); err != nil {
 		err = fmt.Errorf("recover the log of %s: %w", l.tp, err)
 		switch {
-		case errors.Is(err, ErrWrongTopicID), errors.Is(err, ErrClosed):
+		case errors.Is(err, ErrWrongTopicID), errors.Is(err, ErrClosed), ctx.Err() != nil && errors.Is(err, ctx.Err()):
 			return err
 		case isNoSpace(err):
 			return fmt.Errorf("%w: %w", ErrNoSpace, err)
@@ -77,15 +80,18 @@ func (l *Log) Recover(ctx context.Context) error {
 }
 
 // stillWanted is asked between the batches of a recovery: ErrClosed where the log is being deleted, which waits
-// for the recovery to end.
-func (l *Log) stillWanted() error {
+// for the recovery to end; ctx's error where the node is stopped.
+func (l *Log) stillWanted(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	if l.unwanted.Load() && !l.ready.Load() {
 		return fmt.Errorf("%w: %s", ErrClosed, l.tp)
 	}
 	return nil
 }
 
-func (l *Log) load(f foundLog) error {
+func (l *Log) load(ctx context.Context, f foundLog) error {
 	l.savedRecoveryPoint.Store(f.recoveryPoint)
 	files, err := l.listFiles()
 	if err != nil {
@@ -118,7 +124,7 @@ func (l *Log) load(f foundLog) error {
 	if err := l.loadEpochs(f.recoveryPoint); err != nil {
 		return err
 	}
-	segs, from, recovered, err := l.recoverSegments(files.logs, f)
+	segs, from, recovered, err := l.recoverSegments(ctx, files.logs, f)
 	if err != nil {
 		return err
 	}
@@ -139,11 +145,11 @@ func (l *Log) load(f foundLog) error {
 	if err := l.removeUntrustedSnapshots(segs, end, f.recoveryPoint); err != nil {
 		return err
 	}
-	table, err := l.replayProducers(segs, from, end)
+	table, err := l.replayProducers(ctx, segs, from, end)
 	if err != nil {
 		return err
 	}
-	if err := l.stillWanted(); err != nil {
+	if err := l.stillWanted(ctx); err != nil {
 		return err
 	}
 	l.mu.producers = *table
@@ -388,7 +394,7 @@ func (l *Log) loadEpochs(recoveryPoint int64) error {
 // recoverSegments opens the segments: trusted below the recovery point, read again above it, and cut at
 // the first batch that is not sound or does not follow. It returns the offset from which on headers were
 // read, and how many bytes above it were read or cut.
-func (l *Log) recoverSegments(logs []logFile, f foundLog) (segs []*segment.Segment, from, recovered int64, err error) {
+func (l *Log) recoverSegments(ctx context.Context, logs []logFile, f foundLog) (segs []*segment.Segment, from, recovered int64, err error) {
 	cfg := l.config.Load()
 	from = f.recoveryPoint
 	if _, known := l.epochs.cache.Latest(); !known {
@@ -437,7 +443,7 @@ func (l *Log) recoverSegments(logs []logFile, f foundLog) (segs []*segment.Segme
 					l.epochs.cache.Assign(h.PartitionLeaderEpoch(), h.BaseOffset())
 					l.epochs.version++
 				}
-				return l.stillWanted()
+				return l.stillWanted(ctx)
 			},
 		})
 		if err != nil {
@@ -520,7 +526,7 @@ func (l *Log) removeSegmentFiles(base int64) error {
 // replayProducers rebuilds the producer state at end: the newest snapshot at or below from, and the
 // headers from there on. Aborted transactions that end at or above from are noted in their segment; those
 // below stand in its index.
-func (l *Log) replayProducers(segs []*segment.Segment, from, end int64) (*producerstate.Table, error) {
+func (l *Log) replayProducers(ctx context.Context, segs []*segment.Segment, from, end int64) (*producerstate.Table, error) {
 	if len(segs) == 0 {
 		return &producerstate.Table{}, nil
 	}
@@ -556,7 +562,7 @@ func (l *Log) replayProducers(segs []*segment.Segment, from, end int64) (*produc
 				into = nil
 			}
 			applyProducer(table, b, into)
-			return l.stillWanted()
+			return l.stillWanted(ctx)
 		}, func(d segment.Damage) {
 			l.reportDamage(d.Err, "position", d.Position, "bytes", d.End-d.Position, "from", d.Offset, "to", d.EndOffset-1)
 		})

@@ -1,11 +1,14 @@
 package storage_test
 
 import (
+	"context"
+	"errors"
 	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/walser-io/walser/internal/storage"
+	"github.com/walser-io/walser/internal/storage/checkpoint"
 	"github.com/walser-io/walser/internal/vfs"
 )
 
@@ -179,5 +182,67 @@ func TestStart_MakesTheNamesOfNewDirectoriesDurable(t *testing.T) {
 	flush(t, l)
 	if l := recoverLog(t, openManager(t, mem.Crash(vfs.CrashOptions{}), "/var/lib/walser"), smallConfig()); l.EndOffset() != 1 {
 		t.Errorf("the log ends at %d, but it was flushed up to 1", l.EndOffset())
+	}
+}
+
+// A node that is stopped while it recovers a log does not read the log to its end, and the next start recovers it.
+func TestRecover_EndsWithItsContext(t *testing.T) {
+	mem := vfs.NewMem(1)
+	l := createLog(t, openManager(t, mem, "/a"), smallConfig())
+	if err := l.Lead(1); err != nil {
+		t.Fatal(err)
+	}
+	for range 20 {
+		appendOne(t, l, batchOf(t, nil, 1, "x"))
+	}
+	killed := mem.KillProcess()
+	ctx, cancel := context.WithCancel(t.Context())
+	ends := 0
+	m := openManager(t, vfs.NewFaulty(killed, func(op vfs.Op) error {
+		if op.Kind == vfs.OpRead && strings.HasSuffix(op.Name, ".log") {
+			ends++
+			cancel()
+		}
+		return nil
+	}), "/a")
+	stopped, _, err := m.OpenExisting(testTP, testTopicID, m.Dirs()[0].ID, smallConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stopped.Recover(ctx); !errors.Is(err, context.Canceled) || ends != 1 || stopped.Recovered() {
+		t.Errorf("Recover = %v after %d reads, recovered %v; want the end of the context after one", err, ends, stopped.Recovered())
+	}
+	if err := errors.Join(stopped.Dir().Err(), m.CleanShutdown(1)); err != nil {
+		t.Fatalf("the directory is well: %v", err)
+	}
+	again, err := openManager(t, killed, "/a").Recover(testTP, smallConfig())
+	if err != nil || again.EndOffset() != 20 {
+		t.Errorf("the log ends at %d, %v; want 20", again.EndOffset(), err)
+	}
+}
+
+// A stop that cannot write everything down makes the records durable all the same, and leaves no mark.
+func TestCleanShutdown_FullDisk(t *testing.T) {
+	mem := vfs.NewMem(1)
+	m := openManager(t, vfs.NewFaulty(mem, func(op vfs.Op) error {
+		if op.Kind == vfs.OpCreate && strings.Contains(op.Name, ".snapshot") {
+			return syscall.ENOSPC
+		}
+		return nil
+	}), "/a")
+	l := createLog(t, m, smallConfig())
+	if err := l.Lead(1); err != nil {
+		t.Fatal(err)
+	}
+	appendOne(t, l, batchOf(t, nil, 1, "x"))
+	if err := m.CleanShutdown(1); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("CleanShutdown = %v, want ENOSPC", err)
+	}
+	after := mem.CrashClone(vfs.CrashOptions{})
+	if _, clean, err := checkpoint.ReadCleanShutdown(after, "/a"); clean || err != nil {
+		t.Errorf("marked clean: %v, %v", clean, err)
+	}
+	if l, err := openManager(t, after, "/a").Recover(testTP, smallConfig()); err != nil || l.EndOffset() != 1 {
+		t.Errorf("after a power loss: %v; want the record", err)
 	}
 }

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -92,7 +93,7 @@ func (l *Log) truncateTurn(to int64) error {
 		return l.fail(fmt.Errorf("truncate to %d: %w", to, err))
 	}
 	l.trimEpochs(l.start.Load(), end)
-	table, err := l.replayProducers(kept, end, end)
+	table, err := l.replayProducers(context.Background(), kept, end, end)
 	if err != nil {
 		return l.fail(fmt.Errorf("truncate to %d: %w", to, err))
 	}
