@@ -78,6 +78,7 @@ type executor struct {
 
 	// Of the turn.
 	state      state
+	closing    bool // between the beginning and the end of close
 	shard      coordinator.Shard
 	memory     account // of shard, or of the one that is loaded
 	now        time.Time
@@ -155,6 +156,9 @@ func (x *executor) handleBatch() (done bool) {
 	defer func() {
 		if fault := recover(); fault != nil {
 			x.breakDown(fmt.Errorf("panic: %v", fault), debug.Stack())
+			if x.closing {
+				x.batch = slices.Insert(x.batch, 0, event{kind: closing}) // whoever waits for gone waits without bound
+			}
 		}
 	}()
 	for len(x.batch) > 0 {
@@ -451,17 +455,19 @@ func (x *executor) breakDown(err error, stack []byte) {
 	x.discard(kafkaerr.CoordinatorNotAvailable)
 }
 
-// close is the last that an executor does.
+// close is the last that an executor does. After a panic in it, it is called again, and goes on.
 func (x *executor) close() {
 	if x.state == isGone {
 		return
 	}
+	x.closing = true
 	x.flush()
 	x.discard(kafkaerr.NotCoordinator)
-	for _, c := range x.patient {
+	for len(x.patient) > 0 {
+		c := x.patient[0]
+		x.patient = x.patient[1:]
 		c.done(x.kind.Fail(c.body, kafkaerr.NotCoordinator))
 	}
-	x.patient = nil
 	x.state = isGone
 	x.runtime.forget(x)
 	x.mu.Lock()
@@ -469,12 +475,14 @@ func (x *executor) close() {
 	x.batch = append(slices.Clone(x.batch), x.mu.mailbox...)
 	x.mu.mailbox = nil
 	x.mu.Unlock()
-	for _, ev := range x.batch {
+	for len(x.batch) > 0 {
+		ev := x.batch[0]
+		x.batch = x.batch[1:]
 		if ev.kind == submitted {
 			x.submit(ev.call)
 		}
 	}
-	x.batch = nil
+	x.closing = false
 	close(x.gone)
 }
 

@@ -156,6 +156,7 @@ type (
 	park    struct{}
 	alarm   struct{ in time.Duration } // answered by a tick
 	boom    struct{}
+	curse   struct{} // Unload panics from now on
 	gossip  struct{ events int }
 	noticed struct{ what string }
 )
@@ -166,6 +167,7 @@ type kvShard struct {
 	parked  []coordinator.WaiterID
 	alarms  map[coordinator.WaiterID]time.Time
 	loaded  bool
+	cursed  bool
 	undone  *[]string
 	unloads *atomic.Int32
 }
@@ -204,6 +206,8 @@ func (s *kvShard) Handle(now time.Time, req coordinator.Request) coordinator.Out
 		s.parked = append(s.parked, req.Waiter)
 	case alarm:
 		s.alarms[req.Waiter] = now.Add(body.in)
+	case curse:
+		s.cursed = true
 	case boom:
 		panic("boom")
 	case gossip:
@@ -253,6 +257,9 @@ func (s *kvShard) Tick(now time.Time) coordinator.Output {
 
 func (s *kvShard) Unload() coordinator.Output {
 	s.unloads.Add(1)
+	if s.cursed {
+		panic("cursed")
+	}
 	var out coordinator.Output
 	for _, w := range s.parked {
 		out.Replies = append(out.Replies, coordinator.Reply{Waiter: w, Response: "unloaded"})

@@ -427,6 +427,24 @@ func TestGather_AsksEveryShard(t *testing.T) {
 	})
 }
 
+// A shard that fails in its last turn holds up nobody: the node ends, and who waits is answered once.
+func TestRun_EndsThoughAShardPanics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := start(t, runtime.DefaultConfig(2))
+		other := &fakeLog{epoch: 1, maxBytes: 1 << 20}
+		w.runtime.Elect(p1, 1, other)
+		synctest.Wait()
+		w.submit(park{})
+		w.submit(curse{})
+		w.submitTo(p1, park{})
+		w.expect("")
+		w.stop()
+		if got := w.answers.take(); strings.Count(got, "COORDINATOR_NOT_AVAILABLE") != 2 || strings.Count(got, "unloaded") != 1 {
+			t.Errorf("answers %q, want twice COORDINATOR_NOT_AVAILABLE and once unloaded", got)
+		}
+	})
+}
+
 func TestRun_AnswersEveryoneBeforeItReturns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t, runtime.DefaultConfig(2))
