@@ -136,7 +136,9 @@ func (c *Controller) lead(ctx context.Context, leadership quorum.Leadership, cha
 			if err == nil {
 				continue
 			}
-			c.deps.Logger.Warn("a metadata proposal failed", "term", leadership.Term, "err", err)
+			if ctx.Err() == nil {
+				c.deps.Logger.Warn("a metadata proposal failed", "term", leadership.Term, "err", err)
+			}
 			return nil // begin again on what is committed, if this node still leads
 		case <-changed:
 			return nil

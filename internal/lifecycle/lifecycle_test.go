@@ -106,6 +106,21 @@ func TestRun_CancelledWhileStarting(t *testing.T) {
 	j.check(t)
 }
 
+// A part that ends while those after it start: they have not all started then.
+func TestRun_PartEndsWhileOthersStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var j journal
+		fails, slow := j.part("fails"), j.part("slow")
+		fails.Run = func(context.Context) error { return io.ErrClosedPipe }
+		slow.Start = func(context.Context) error { synctest.Wait(); return nil }
+		err := lifecycle.Run(t.Context(), lifecycle.Options{Started: func() { j.add("started") }}, fails, slow)
+		if !errors.Is(err, io.ErrClosedPipe) {
+			t.Errorf("Run = %v", err)
+		}
+		j.check(t, "start fails", "stop slow", "end slow", "stop fails")
+	})
+}
+
 func TestRun_PartEnds(t *testing.T) {
 	for _, test := range []struct {
 		name string

@@ -42,8 +42,8 @@ func Run(ctx context.Context, opts Options, parts ...Part) error {
 	// The parts must not all see the end of ctx at once: each lives until those after it have stopped.
 	base := context.WithoutCancel(ctx)
 	s := &stack{opts: opts, ended: make(chan struct{}, len(parts))}
-	err := s.start(ctx, base, parts)
-	if err == nil && ctx.Err() == nil {
+	all, err := s.start(ctx, base, parts)
+	if all {
 		if opts.Started != nil {
 			opts.Started()
 		}
@@ -70,23 +70,27 @@ type running struct {
 	err    error         // of Run; readable when done is closed
 }
 
-func (s *stack) start(ctx, base context.Context, parts []Part) error {
+// start says whether all parts have started. Where not and there is no error, stop has it.
+func (s *stack) start(ctx, base context.Context, parts []Part) (all bool, err error) {
 	for _, p := range parts {
-		if ctx.Err() != nil || len(s.ended) > 0 {
-			return nil // stop says why
+		if s.over(ctx) {
+			return false, nil
 		}
 		if p.Start != nil {
 			if err := Protect(func() error { return p.Start(ctx) }); err != nil {
 				if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
-					return nil // given up because it was asked to
+					return false, nil // given up because it was asked to
 				}
-				return fmt.Errorf("start %s: %w", p.Name, err)
+				return false, fmt.Errorf("start %s: %w", p.Name, err)
 			}
 		}
 		s.launch(base, p)
 	}
-	return nil
+	return !s.over(ctx), nil
 }
+
+// over says whether it is time to stop.
+func (s *stack) over(ctx context.Context) bool { return ctx.Err() != nil || len(s.ended) > 0 }
 
 func (s *stack) launch(base context.Context, p Part) {
 	r := &running{Part: p, done: make(chan struct{})}

@@ -92,7 +92,7 @@ func (m *Membership) register(ctx context.Context) (epoch int64, err error) {
 		try, cancel := context.WithTimeout(ctx, tryFor)
 		epoch, err = m.deps.Register(try, m.broker)
 		cancel()
-		if err == nil || !retriable(err) {
+		if err == nil || !retriable(err) || ctx.Err() != nil {
 			return epoch, err
 		}
 		m.deps.Logger.Warn("the registration did not succeed, trying again", "broker", m.broker.ID, "err", err, "wait", wait)
