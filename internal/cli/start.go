@@ -5,9 +5,11 @@ import (
 	"net"
 	"os/signal"
 	"strconv"
+	"sync"
 	"syscall"
 
 	"github.com/walser-io/walser/internal/node"
+	"github.com/walser-io/walser/internal/sysmon"
 )
 
 // RunNode is the StartNode of a process of its own: it runs a node over the machine's files and sockets.
@@ -19,6 +21,7 @@ func RunNode(ctx context.Context, n Node) error {
 		ctx, stop = signal.NotifyContext(ctx, syscall.SIGHUP)
 		defer stop()
 	}
+	defer keepSysmonAwake()()
 	built, err := node.New(n.Config, node.Process(n.Logger))
 	if err != nil {
 		return err
@@ -35,4 +38,15 @@ func RunNode(ctx context.Context, n Node) error {
 		break
 	}
 	return <-ended
+}
+
+// keepSysmonAwake has package sysmon do its work until done is called.
+func keepSysmonAwake() (done func()) {
+	ctx, stop := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { sysmon.Run(ctx) })
+	return func() {
+		stop()
+		running.Wait()
+	}
 }
