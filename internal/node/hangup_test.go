@@ -33,7 +33,6 @@ func TestNode_HangUpOfParkedClientsLeavesNothing(t *testing.T) {
 		"offsets.topic.num.partitions=1", "group.initial.rebalance.delay.ms=600000", "group.min.session.timeout.ms=1",
 		"offsets.retention.check.interval.ms=10",
 	}})
-	ctx := within(t)
 	client := n.Client()
 	admin := kadm.NewClient(client)
 	createTopic(t, admin, "quiet", 1)
@@ -64,6 +63,7 @@ func TestNode_HangUpOfParkedClientsLeavesNothing(t *testing.T) {
 	idle := 1 << 30 // goroutines, once a first round has made what stays for ever
 	// round parks them all and hangs up; their goroutines are gone before the disk answers.
 	round := func() {
+		ctx := within(t)
 		disk := make(chan struct{})
 		answer := sync.OnceFunc(func() {
 			stalled.Store(nil)

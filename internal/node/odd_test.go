@@ -30,7 +30,9 @@ func TestNode_OddRequestsPanicNowhere(t *testing.T) {
 	}
 	sent, answered := map[wire.Key]bool{}, map[wire.Key]bool{}
 	random := rand.New(rand.NewPCG(1, 2))
-	for range rounds {
+	// Those that the machine was too slow for are asked again.
+	const served = 28
+	for ctx := within(t); rounds > 0 || len(answered) < served && ctx.Err() == nil; rounds-- {
 		for _, key := range wire.Keys() {
 			versions, _ := wire.VersionsOf(key)
 			for version := versions.Min; version <= versions.Max; version++ {
@@ -55,7 +57,7 @@ func TestNode_OddRequestsPanicNowhere(t *testing.T) {
 			}
 		}
 	}
-	if len(answered) < 28 {
+	if len(answered) < served {
 		t.Errorf("only %d keys were answered, of %d that were sent", len(answered), len(sent))
 	}
 	produce(t, n, "afterwards", 0, 10)

@@ -23,7 +23,6 @@ func TestNode_OffsetsTopicIsCompacted(t *testing.T) {
 		"log.segment.delete.delay.ms=0", "log.flush.offset.checkpoint.interval.ms=5", // compaction stays below the recovery point
 	}}
 	n := nodetest.Start(t, opts)
-	ctx := within(t)
 	admin := kadm.NewClient(n.Client())
 	createTopic(t, admin, "t", 1)
 	size := func(admin *kadm.Client) (bytes int64) {
@@ -52,7 +51,7 @@ func TestNode_OffsetsTopicIsCompacted(t *testing.T) {
 			name := fmt.Sprintf("group-%d", g)
 			var offsets kadm.Offsets
 			offsets.Add(kadm.Offset{Topic: "t", Partition: 0, At: int64(i), LeaderEpoch: -1, Metadata: strings.Repeat("m", 2000)})
-			if err := admin.CommitAllOffsets(ctx, name, offsets); err != nil {
+			if err := admin.CommitAllOffsets(within(t), name, offsets); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -68,11 +68,14 @@ func TestConn_LazyReplyIsCollectedBeforeTheNextRequestStarts(t *testing.T) {
 		r.ReplyLazily(func(wire.Response) { story = append(story, "collect") })
 		return server.Done
 	}
-	c, ended := start(t, []server.API{api(wire.KeyFetch, fetches)}, server.Config{}).pipe(t)
-	c.send(fetch(1), fetch(2))
-	c.expect(1, 2)
-	c.conn.Close()
-	<-ended
+	// The clock stands still, or the first answer would be sent alone where the second takes longer than flushAfter.
+	synctest.Test(t, func(t *testing.T) {
+		c, ended := start(t, []server.API{api(wire.KeyFetch, fetches)}, server.Config{}).pipe(t)
+		c.send(fetch(1), fetch(2))
+		c.expect(1, 2)
+		c.conn.Close()
+		<-ended
+	})
 	want := []string{"fetch", "collect", "fetch", "collect", "sent", "sent"}
 	if !slices.Equal(story, want) {
 		t.Fatalf("story %q, want %q", story, want)
