@@ -17,6 +17,7 @@ var storageErrors = []struct {
 	{storage.ErrOutOfOrderSequence, kafkaerr.OutOfOrderSequenceNumber},
 	{storage.ErrInvalidProducerEpoch, kafkaerr.InvalidProducerEpoch},
 	{storage.ErrRecordListTooLarge, kafkaerr.RecordListTooLarge},
+	{storage.ErrClosed, kafkaerr.NotLeaderOrFollower}, // deleted since the replica was looked up, or the node stops
 	{storage.ErrOffline, kafkaerr.KafkaStorageError},
 	{storage.ErrNoSpace, kafkaerr.KafkaStorageError},
 	{storage.ErrCorruptSegment, kafkaerr.CorruptMessage}, // where the log is not offline for it

@@ -1060,3 +1060,21 @@ func TestReplica_RecoveryPanics(t *testing.T) {
 		t.Errorf("produce: %v, want KAFKA_STORAGE_ERROR", err)
 	}
 }
+
+// A request that was on its way when its topic was deleted meets a closed log. That is no fault of a disk.
+func TestReplica_LogIsDeletedMeanwhile(t *testing.T) {
+	b := newBroker(t, vfs.NewMem(1), partition.CachingAuto)
+	r := b.createTopic(0)
+	if result := b.produce(r, replica.AcksAll, batch(t, "a")); result.Err != nil {
+		t.Fatal(result.Err)
+	}
+	if err := b.logs.Delete(r.TopicPartition()); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.produce(r, replica.AcksAll, batch(t, "a")); !errors.Is(got.Err, kafkaerr.NotLeaderOrFollower) {
+		t.Errorf("produce: %v, want NOT_LEADER_OR_FOLLOWER", got.Err)
+	}
+	if got := <-b.fetch(r, 0, 0); !errors.Is(got.Err, kafkaerr.NotLeaderOrFollower) {
+		t.Errorf("fetch: %v, want NOT_LEADER_OR_FOLLOWER", got.Err)
+	}
+}
