@@ -1,6 +1,6 @@
 // Package e2e runs stock Kafka clients and tools against the walser binary: the table of client × step
-// (matrix_test.go), the tools of Apache Kafka, and what happens to clients when the node is killed, attacked
-// (hostile_test.go) or out of disk.
+// (matrix_test.go), the tools of Apache Kafka, and what happens to clients when the node is stopped, killed,
+// attacked (hostile_test.go) or out of disk.
 //
 // The long tests are CI-sized unless told otherwise: E2E_HOSTILE=30s for the attacks, E2E_UPDATES=1000000 for
 // compaction.

@@ -13,7 +13,7 @@ import (
 )
 
 // RunNode is the StartNode of a process of its own: it runs a node over the machine's files and sockets.
-// A terminal that is closed stops it in order, unless nohup says otherwise, and nobody reading its log does not end it.
+// A terminal that is closed stops it in order, unless nohup says otherwise; whoever reads its log may go away.
 func RunNode(ctx context.Context, n Node) error {
 	signal.Ignore(syscall.SIGPIPE)
 	if !signal.Ignored(syscall.SIGHUP) {

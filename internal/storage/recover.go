@@ -26,9 +26,9 @@ const tailCheck = 1 << 20
 
 // Recover reads a log that Manager.Open found on disk, and repairs it as far as the last process left it
 // in doubt; until it returns nil the log serves nothing. It may take a while; as many run at once as
-// RecoveryThreads says. The end of ctx ends it, and the next process begins it anew. ErrWrongTopicID where the directory belongs to
-// another incarnation of the topic; ErrNoSpace where the disk is too full for what must be written: it is
-// called again when there may be space. Called after it succeeded it does nothing.
+// RecoveryThreads says. The end of ctx ends it with ctx's error, and the next process begins it anew.
+// ErrWrongTopicID where the directory belongs to another incarnation of the topic; ErrNoSpace where the disk
+// is too full for what must be written: it is called again when there may be space. Called after it succeeded it does nothing.
 func (l *Log) Recover(ctx context.Context) error {
 	if l.ready.Load() {
 		return nil
