@@ -82,9 +82,9 @@ func TestSaturate_StopsAtItsBytes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// A little of it may have come between the end of the warm-up and the count.
-	if result.Bytes < limit/4 || result.Bytes > limit*3/4 {
-		t.Errorf("%d bytes were measured, want about three quarters of %d", result.Bytes, limit)
+	// The other producer may have counted a record too when one has counted the last of the warm-up.
+	if result.Bytes < limit*3/4-100*int64(load.Producers) || result.Bytes > limit*3/4 {
+		t.Errorf("%d bytes were measured, want three quarters of %d", result.Bytes, limit)
 	}
 	after, err := ends(t.Context(), cluster, load)
 	if err != nil {
@@ -220,7 +220,7 @@ func TestReplay(t *testing.T) {
 		t.Fatal(err)
 	}
 	crossed.check(t, result.Elapsed)
-	if result.Bytes != 100*result.Records || result.Bytes < limit/4 || result.Bytes > limit*3/4+64<<10 {
+	if result.Bytes != 100*result.Records || result.Bytes < limit*3/4-64<<10 || result.Bytes > limit*3/4+64<<10 {
 		t.Errorf("%d records, %d bytes were measured, want about three quarters of %d bytes", result.Records, result.Bytes, limit)
 	}
 	if perBatch := result.Records / result.Batches; perBatch < 30 || perBatch > 40 {

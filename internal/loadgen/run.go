@@ -19,8 +19,8 @@ type Window struct {
 	// the warm-up ends when a quarter of them are acknowledged, what is measured when all are. 0 means no
 	// bound.
 	MaxBytes int64
-	// Edge is called twice, where the measured part begins and where it ends; nil does nothing. The load
-	// runs on meanwhile, so it must be short.
+	// Edge is called twice, where the measured part begins and where it ends, by any goroutine; nil does nothing.
+	// The load runs on meanwhile or waits for it, so it must be short.
 	Edge func()
 	// Progress is called once a second while the load runs, from one goroutine; nil does nothing.
 	Progress func(Progress)
@@ -123,9 +123,10 @@ func RoundTrips(ctx context.Context, cluster []kgo.Opt, load Load, w Window) (Re
 					p.fail(fmt.Errorf("produce: %w", err))
 					return
 				}
+				took := time.Since(sent)
 				p.count(1)
 				if p.measuring.Load() {
-					latency.Record(time.Since(sent))
+					latency.Record(took)
 				}
 			}
 		})
@@ -256,16 +257,27 @@ func (p *production) send(client *kgo.Client, value []byte, at time.Time, answer
 // measure waits through the warm-up and the measured part, then stops the producers and checks what they did.
 func (p *production) measure(ctx context.Context, w Window) (Result, error) {
 	limit := w.maxRecords(&p.load)
+	var began time.Time
+	var from, records int64
+	var elapsed time.Duration
+	connected := newMilestone(1, func() {}) // a connection and a producer id come first
+	begin := newMilestone(limit/4, func() {
+		w.edge()
+		p.measuring.Store(true)
+		began, from = time.Now(), p.acknowledged.Load()
+	})
+	end := newMilestone(limit, func() {
+		p.measuring.Store(false)
+		elapsed, records = time.Since(began), p.acknowledged.Load()-from
+		w.edge()
+	})
+	connected.next, begin.next = begin, end
 	defer w.watch(p.counted)()
-	p.wait(deliveryTimeout, 1) // a connection and a producer id come first
-	p.wait(w.Warmup, limit/4)
-	w.edge()
-	p.measuring.Store(true)
-	began, from := time.Now(), p.acknowledged.Load()
-	p.wait(w.Measure, limit)
-	p.measuring.Store(false)
-	elapsed, records := time.Since(began), p.acknowledged.Load()-from
-	w.edge()
+	p.awaited.Store(connected)
+	p.count(0) // of what is acknowledged already
+	p.wait(connected, deliveryTimeout)
+	p.wait(begin, w.Warmup)
+	p.wait(end, w.Measure)
 	p.stopped.Store(true)
 	if err := p.finish(ctx); err != nil {
 		return Result{}, err
@@ -282,32 +294,55 @@ func (p *production) counted() (records, bytes int64) {
 	return records, records * int64(p.load.RecordBytes)
 }
 
-// milestone is a number of acknowledged records that somebody waits for.
+// milestone is a number of acknowledged records, or a time, at which something happens once.
 type milestone struct {
 	records int64
+	happen  sync.Once
+	what    func()
+	next    *milestone // that is awaited then; nil if none
 	reached chan struct{}
 }
 
-// count takes the acknowledgement of some records.
+func newMilestone(records int64, what func()) *milestone {
+	return &milestone{records: records, what: what, reached: make(chan struct{})}
+}
+
+// reach has happen what is to happen at m, the milestone that is awaited, and returns when it has.
+func (p *production) reach(m *milestone) {
+	m.happen.Do(func() {
+		m.what()
+		p.awaited.Store(m.next)
+		close(m.reached)
+	})
+}
+
+// count takes the acknowledgement of some records. Whoever counts the last before a milestone reaches it, and no other
+// counts on meanwhile: on a busy machine, somebody who is woken for it may come when all is over.
 func (p *production) count(records int64) {
 	n := p.acknowledged.Add(records)
-	if m := p.awaited.Load(); m != nil && n-records < m.records && m.records <= n {
-		close(m.reached)
+	for m := p.awaited.Load(); m != nil && m.records <= n; m = p.awaited.Load() {
+		p.reach(m)
 	}
 }
 
-// wait returns when the time has passed, as many records are acknowledged, or the run has failed.
-func (p *production) wait(d time.Duration, records int64) {
-	m := &milestone{records: records, reached: make(chan struct{})}
-	p.awaited.Store(m)
-	if p.acknowledged.Load() >= records {
-		return
-	}
+// wait returns when a milestone is reached, which the time does too, or when the run has failed.
+func (p *production) wait(m *milestone, d time.Duration) {
 	end := time.NewTimer(d)
 	defer end.Stop()
 	select {
 	case <-end.C:
+		p.reach(m)
 	case <-m.reached:
+	case <-p.ctx.Done():
+	}
+}
+
+// sleep returns when the time has passed or the run has failed.
+func (p *production) sleep(d time.Duration) {
+	end := time.NewTimer(d)
+	defer end.Stop()
+	select {
+	case <-end.C:
 	case <-p.ctx.Done():
 	}
 }

@@ -70,9 +70,9 @@ func openLoop(ctx context.Context, cluster []kgo.Opt, load Load, w Window) (Resu
 	for i, client := range p.clients {
 		p.running.Go(func() { s.pace(client, int64(i)) })
 	}
-	p.wait(s.warmup-time.Since(s.start), noLimit)
+	p.sleep(s.warmup - time.Since(s.start))
 	w.edge()
-	p.wait(s.end-time.Since(s.start), noLimit)
+	p.sleep(s.end - time.Since(s.start))
 	w.edge()
 	if err := p.finish(ctx); err != nil {
 		return Result{}, err
