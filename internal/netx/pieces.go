@@ -56,6 +56,7 @@ type PieceWriter struct {
 	vectored bool        // conn takes a vector in one system call
 	raw      syscall.RawConn
 	sender   sender
+	attempt  attempt
 }
 
 // WritePieces writes pieces to conn with a PieceWriter of its own.
@@ -103,6 +104,47 @@ func (w *PieceWriter) Write(conn net.Conn, raw syscall.RawConn, pieces []Piece) 
 	return sent + n, err
 }
 
+// TryWrite writes pieces of together at most 64 KiB without waiting: as much as the socket takes at once. It
+// returns the bytes that are left, which lie in w or in the pieces until either is used again, and are written by
+// conn.Write. raw is RawOf(conn), and not nil. Errors are those of Write.
+func (w *PieceWriter) TryWrite(raw syscall.RawConn, pieces []Piece) (left []byte, err error) {
+	b, err := w.gather(pieces)
+	if err != nil {
+		return nil, err
+	}
+	n, err := w.attempt.write(raw, b)
+	return b[n:], err
+}
+
+// gather returns the bytes of all pieces, copied to scratch unless they are one piece of memory.
+func (w *PieceWriter) gather(pieces []Piece) ([]byte, error) {
+	if len(pieces) == 1 && pieces[0].Region == nil {
+		return pieces[0].Bytes, nil
+	}
+	w.vectored = false
+	size := w.copied(pieces)
+	if size > scratchBytes {
+		return nil, fmt.Errorf("gather %d bytes: more than %d", size, scratchBytes)
+	}
+	w.reserve(size)
+	at := 0
+	for i := range pieces {
+		if pieces[i].Region == nil {
+			at += copy(w.scratch[at:], pieces[i].Bytes)
+			continue
+		}
+		region, ok := pieces[i].Region.(*FileRegion)
+		if !ok {
+			return nil, regionTypeError(pieces[i].Region)
+		}
+		if err := region.readAt(w.scratch[at:at+region.Length], 0); err != nil {
+			return nil, err
+		}
+		at += region.Length
+	}
+	return w.scratch[:at], nil
+}
+
 // copied returns how many bytes of pieces will go through scratch, as far as can be told.
 func (w *PieceWriter) copied(pieces []Piece) (n int) {
 	for i := range pieces {
@@ -130,7 +172,7 @@ func (w *PieceWriter) add(conn net.Conn, p *Piece) (int64, error) {
 	}
 	region, ok := p.Region.(*FileRegion)
 	if !ok {
-		return 0, fmt.Errorf("write a region of type %T: only *netx.FileRegion can be sent", p.Region)
+		return 0, regionTypeError(p.Region)
 	}
 	if region.Length < SendfileBytes {
 		return w.copyRegion(conn, region)
@@ -185,16 +227,24 @@ func (w *PieceWriter) copyRegion(conn net.Conn, r *FileRegion) (int64, error) {
 			}
 		}
 		step := min(len(w.scratch)-w.used, r.Length-at)
-		n, err := r.File.ReadAt(w.grab(step), r.Offset+int64(at))
-		if n < step {
-			if err == nil || err == io.EOF {
-				err = io.ErrUnexpectedEOF
-			}
-			return sent, regionError(r, err)
+		if err := r.readAt(w.grab(step), at); err != nil {
+			return sent, err
 		}
 		at += step
 	}
 	return sent, nil
+}
+
+// readAt fills b with bytes of the region from a position in it on.
+func (r *FileRegion) readAt(b []byte, at int) error {
+	n, err := r.File.ReadAt(b, r.Offset+int64(at))
+	if n == len(b) {
+		return nil
+	}
+	if err == nil || err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	return regionError(r, err)
 }
 
 // grab takes n bytes of scratch and queues them, in one piece with scratch bytes queued right before.
@@ -235,6 +285,10 @@ func (w *PieceWriter) flush(conn net.Conn) (n int64, err error) {
 func (w *PieceWriter) forget() {
 	clear(w.pending[:cap(w.pending)]) // also what flush left behind its length
 	w.pending, w.vector, w.used, w.raw = w.pending[:0], nil, 0, nil
+}
+
+func regionTypeError(r Region) error {
+	return fmt.Errorf("write a region of type %T: only *netx.FileRegion can be sent", r)
 }
 
 func regionError(r *FileRegion, err error) error {

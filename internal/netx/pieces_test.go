@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -312,6 +313,69 @@ func TestWritePieces_StalledPeer(t *testing.T) {
 	}
 	if err := <-failed; !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("stalled write = %v; want os.ErrDeadlineExceeded", err)
+	}
+}
+
+// What the socket takes at once is written, and what is left, written by other means, makes the rest of it.
+func TestPieceWriter_TryWrite(t *testing.T) {
+	client, server := tcpPair(t)
+	f, data := file(t, vfs.OS(), 60_000)
+	raw := netx.RawOf(server)
+	var w netx.PieceWriter
+	var want []byte
+	whole := 0
+	for i := 0; ; i++ {
+		size := 1 + i*997%50_000
+		pieces := []netx.Piece{{Bytes: []byte("head")}, {Region: &netx.FileRegion{File: f, Offset: int64(i % 100), Length: size}}, {Bytes: []byte("end")}}
+		sent := slices.Concat([]byte("head"), data[i%100:i%100+size], []byte("end"))
+		if i%3 == 0 { // nothing to gather
+			pieces = []netx.Piece{{Bytes: sent}}
+		}
+		want = append(want, sent...)
+		left, err := w.TryWrite(raw, pieces)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(left) == 0 {
+			whole++
+			continue
+		}
+		got := readAll(client)
+		if _, err := server.Write(left); err != nil {
+			t.Fatal(err)
+		}
+		_ = server.Close()
+		if read := <-got; whole == 0 || !bytes.Equal(read, want) {
+			t.Errorf("after %d whole answers and a part of one, the peer read %d bytes that differ from the %d written", whole, len(read), len(want))
+		}
+		break
+	}
+	if _, err := w.TryWrite(raw, []netx.Piece{{Bytes: []byte("more")}}); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("on a closed connection: %v", err)
+	}
+}
+
+func TestPieceWriter_TryWriteErrors(t *testing.T) {
+	client, server := tcpPair(t)
+	f, _ := file(t, vfs.OS(), 100<<10)
+	var w netx.PieceWriter
+	region := func(offset int64, length int) netx.Piece {
+		return netx.Piece{Region: &netx.FileRegion{File: f, Offset: offset, Length: length}}
+	}
+	head := netx.Piece{Bytes: []byte("head")}
+	if _, err := w.TryWrite(netx.RawOf(server), []netx.Piece{head, region(100<<10-9, 10)}); !errors.Is(err, io.ErrUnexpectedEOF) || !strings.Contains(err.Error(), f.Name()) {
+		t.Errorf("a short file: %v", err)
+	}
+	if _, err := w.TryWrite(netx.RawOf(server), []netx.Piece{head, region(0, 64<<10)}); err == nil || !strings.Contains(err.Error(), "gather 65540 bytes") {
+		t.Errorf("more than can be gathered: %v", err)
+	}
+	if _, err := w.TryWrite(netx.RawOf(server), []netx.Piece{head, {Region: odd{}}}); err == nil || !strings.Contains(err.Error(), "odd") {
+		t.Errorf("an unknown region: %v", err)
+	}
+	got := readAll(client)
+	_ = server.Close()
+	if read := <-got; len(read) > 0 {
+		t.Errorf("%d bytes of them were sent", len(read))
 	}
 }
 
