@@ -208,8 +208,9 @@ func (c *Conn) intern(id []byte) string {
 	return c.clientID
 }
 
-// answer marks r as answered. If that gives the pump something to do and nobody pumps, a goroutine does.
-func (c *Conn) answer(r *Request, v verdict) {
+// answer marks r as answered. If that gives the pump something to do and nobody pumps, a goroutine does, or
+// the caller as far as it may (here).
+func (c *Conn) answer(r *Request, v verdict, here bool) {
 	c.mu.Lock()
 	if r.answered {
 		c.mu.Unlock()
@@ -232,7 +233,10 @@ func (c *Conn) answer(r *Request, v verdict) {
 		c.mu.pumping = true
 	}
 	c.mu.Unlock()
-	if start {
+	switch {
+	case start && here && c.raw != nil:
+		c.pumpHere()
+	case start:
 		go c.pumpFn()
 	}
 }

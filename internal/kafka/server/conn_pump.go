@@ -30,28 +30,57 @@ const (
 	flushAfter = 500 * time.Microsecond
 )
 
+// maxHere is the bytes of answers that a goroutine sends for another's connection: they are copied.
+const maxHere = 32 << 10
+
 // pump serves requests and sends answers until there is nothing to do. The caller holds the token
 // (mu.pumping), and pump gives it back.
 func (c *Conn) pump() {
 	for {
 		what, r := c.nextStep()
-		switch what {
-		case stepStart:
-			c.serve(r)
-		case stepEncode:
-			c.encode(r)
-		case stepFlush:
-			c.flush()
-		case stepClose:
-			c.kill(r.fault)
-			r.abandon()
-		case stepHangUp:
-			c.kill(errHangUp)
-		case stepDrain:
-			c.kill(errShutdown)
-		case stepRest:
+		if what == stepRest {
 			return
 		}
+		c.do(what, r)
+	}
+}
+
+// pumpHere is pump on a goroutine that has other things to do than to wait for this connection: it sends what
+// the socket takes at once, and leaves the rest to a goroutine of its own.
+func (c *Conn) pumpHere() {
+	for {
+		switch what, r := c.nextStep(); {
+		case what == stepRest:
+			return
+		case what == stepStart, what == stepFlush && !c.tryFlush():
+			go func() {
+				c.do(what, r)
+				c.pump()
+			}()
+			return
+		case what != stepFlush:
+			c.do(what, r)
+		}
+	}
+}
+
+// do takes a step.
+func (c *Conn) do(what step, r *Request) {
+	switch what {
+	case stepRest:
+	case stepStart:
+		c.serve(r)
+	case stepEncode:
+		c.encode(r)
+	case stepFlush:
+		c.flush()
+	case stepClose:
+		c.kill(r.fault)
+		r.abandon()
+	case stepHangUp:
+		c.kill(errHangUp)
+	case stepDrain:
+		c.kill(errShutdown)
 	}
 }
 
@@ -315,9 +344,7 @@ func (c *Conn) tryEncode(r *Request) (err error) {
 			"client", r.clientID, "peer", c.remote, "err", err)
 		return fmt.Errorf("encode reply to %v v%d: %w", r.Header.Key, r.Header.Version, err)
 	}
-	if err := c.payForAnswers(r); err != nil {
-		return err
-	}
+	c.out.charged += r.charged.Swap(0)
 	r.releaseFrame()
 	if c.out.w.Buffered() > poolableFrame {
 		r.own, r.reply = nil, nil // a large answer is held once while it is sent
@@ -326,22 +353,22 @@ func (c *Conn) tryEncode(r *Request) (err error) {
 }
 
 // payForAnswers has the budget hold what the answers of the outbox take until they are sent, however slowly the
-// peer reads, with what r was charged already.
-func (c *Conn) payForAnswers(r *Request) error {
-	c.out.charged += r.charged.Swap(0)
-	n := int64(c.out.w.Buffered()-freeAnswer) - c.out.charged
-	if n <= 0 {
-		return nil
+// peer reads.
+func (c *Conn) payForAnswers() {
+	n := c.out.owed()
+	if n <= 0 || c.isDead() {
+		return
 	}
 	if !c.charge(n) {
-		return fmt.Errorf("answer to %v v%d: %w", r.Header.Key, r.Header.Version, errBudget)
+		c.kill(fmt.Errorf("%d bytes of answers: %w", c.out.w.Buffered(), errBudget))
+		return
 	}
 	c.out.charged += n
-	return nil
 }
 
 // flush writes what is encoded with one call and lets go of it.
 func (c *Conn) flush() {
+	c.payForAnswers()
 	out := c.out
 	c.out = nil
 	if !c.isDead() {
@@ -360,6 +387,28 @@ func (c *Conn) flush() {
 		}
 	}
 	c.srv.returnOutbox(out)
+}
+
+// tryFlush is flush for short answers that the socket takes at once. False means that flush has something left to do.
+func (c *Conn) tryFlush() bool {
+	out := c.out
+	if out.size() > maxHere || c.isDead() {
+		return false
+	}
+	sent, err := out.tryWriteTo(c.raw)
+	switch {
+	case err != nil:
+		c.kill(fmt.Errorf("write: %w", err))
+	case !sent:
+		return false
+	default:
+		now := c.srv.now()
+		c.lastActive.Store(int64(now))
+		c.srv.metrics.sent(out, now)
+	}
+	c.out = nil
+	c.srv.returnOutbox(out)
+	return true
 }
 
 // mute holds back the connection's next requests for d (KIP-219).

@@ -8,8 +8,9 @@
 // the pump, which serves them in place. The pump is a token, not a goroutine: whoever holds it starts
 // requests, encodes answers in the order the requests came and writes them with one call. Where a
 // handler parks a request, the goroutine that completes it only marks it and, if nobody pumps, starts a
-// goroutine that does; so an idle connection costs its reader's stack, no second goroutine, no timer and
-// (plain TCP on a platform that can wait for readability) no buffer.
+// goroutine that does, or sends a short answer itself as far as the socket takes it (ReplyHere). So an idle
+// connection costs its reader's stack, no second goroutine, no timer and (plain TCP on a platform that can
+// wait for readability) no buffer.
 //
 // What it guarantees:
 //   - Answers leave in the order of their requests. Only Produce overlaps Produce; any other request

@@ -95,3 +95,20 @@ func (a Admission) Counted() int {
 	defer a.a.mu.Unlock()
 	return len(a.a.mu.perIP)
 }
+
+// Writing returns the bytes of the answers whose writes wait for a peer to read, or are about to.
+func (s *Server) Writing() (bytes int64) {
+	for _, c := range s.connections() {
+		if c.writeSince.Load() != 0 {
+			bytes += c.writeBytes.Load()
+		}
+	}
+	return bytes
+}
+
+// Rests says whether nobody serves the connection of a request that is parked.
+func (r *Request) Rests() bool {
+	r.Conn.mu.Lock()
+	defer r.Conn.mu.Unlock()
+	return !r.Conn.mu.pumping
+}

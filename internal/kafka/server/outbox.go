@@ -21,6 +21,7 @@ type outbox struct {
 
 	pieces []wire.Piece
 	writer netx.PieceWriter
+	rest   []byte // what tryWriteTo could not send; nil where it was not tried, or sent all
 }
 
 // poolableOutbox is the bytes of answers above which an outbox is left to the garbage collector, unless
@@ -59,8 +60,24 @@ func (o *outbox) full(s *Server) bool {
 	return s.now()-o.began > flushAfter
 }
 
-// writeTo sends the answers.
+// owed returns what the answers take and the budget has not been charged for, below 0 where that is nothing.
+func (o *outbox) owed() int64 { return int64(o.w.Buffered()-freeAnswer) - o.charged }
+
+// tryWriteTo sends the answers, which are short, as far as the socket takes them at once. False means that writeTo has to send
+// the rest.
+func (o *outbox) tryWriteTo(raw syscall.RawConn) (sent bool, err error) {
+	o.pieces = o.w.Pieces(o.pieces[:0])
+	o.putSizes()
+	o.rest, err = o.writer.TryWrite(raw, o.pieces)
+	return len(o.rest) == 0, err
+}
+
+// writeTo sends the answers, or what tryWriteTo has left of them.
 func (o *outbox) writeTo(conn net.Conn, raw syscall.RawConn) error {
+	if o.rest != nil {
+		_, err := conn.Write(o.rest)
+		return err
+	}
 	o.pieces = o.w.Pieces(o.pieces[:0])
 	o.putSizes()
 	_, err := o.writer.Write(conn, raw, o.pieces)
@@ -115,6 +132,7 @@ func (s *Server) returnOutbox(o *outbox) {
 		return
 	}
 	clear(o.pieces)
+	o.rest = nil
 	o.requests, o.starts, o.began, o.checked = o.requests[:0], o.starts[:0], 0, 0
 	o.pieces = o.pieces[:0]
 	s.outboxes.Put(o)

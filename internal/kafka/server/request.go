@@ -122,7 +122,7 @@ func (r *Request) Response() wire.Response {
 // the server until the functions given to AfterSend have run.
 func (r *Request) Reply(resp wire.Response) {
 	r.reply = resp
-	r.Conn.answer(r, answerNow)
+	r.Conn.answer(r, answerNow, false)
 }
 
 // ReplyLazily answers with Response once collect has filled it. collect runs when the reply's turn to be
@@ -130,18 +130,25 @@ func (r *Request) Reply(resp wire.Response) {
 // connection has gone by then.
 func (r *Request) ReplyLazily(collect func(resp wire.Response)) {
 	r.collect = collect
-	r.Conn.answer(r, answerNow)
+	r.Conn.answer(r, answerNow, false)
+}
+
+// ReplyHere is ReplyLazily for a goroutine that has the time to collect, encode and send a short answer, which
+// costs less than waking another: it does so on the way if it need not wait for anything.
+func (r *Request) ReplyHere(collect func(resp wire.Response)) {
+	r.collect = collect
+	r.Conn.answer(r, answerNow, true)
 }
 
 // NoReply ends a request that has no answer: a produce with acks=0.
-func (r *Request) NoReply() { r.Conn.answer(r, answerNothing) }
+func (r *Request) NoReply() { r.Conn.answer(r, answerNothing, false) }
 
 // CloseConnection ends a request by closing the connection after the answers to the requests before it:
 // a produce with acks=0 that failed, or content that no client of Kafka sends. The cause is logged, at a
 // bounded rate.
 func (r *Request) CloseConnection(cause error) {
 	r.fault = cmp.Or(cause, errors.New("closed by the handler"))
-	r.Conn.answer(r, answerByClosing)
+	r.Conn.answer(r, answerByClosing, false)
 }
 
 // OnCancel registers the function to call when the peer hangs up, or the server closes the connection,
