@@ -36,6 +36,7 @@ type Append struct {
 	expire    func(time.Time) // answers what still waits; made when it is first needed
 	timed     bool
 	stuck     bool
+	spares    bool // may answer a reader on its way
 }
 
 // AppendEntry is one batch for one partition and, after Done, what became of it.
@@ -86,7 +87,7 @@ func (r *Replica) refused(err error) AppendResult {
 // for AcksAll. A batch that timed out waiting stays in the log (REQUEST_TIMED_OUT).
 func (m *Manager) Append(a *Append) {
 	a.pending.Store(int32(len(a.Entries)) + 1)
-	a.timed, a.stuck = false, false
+	a.timed, a.stuck, a.spares = false, false, true
 	waits := false
 	for i := range a.Entries {
 		e := &a.Entries[i]
@@ -208,6 +209,10 @@ func (r *Replica) afterAppend(e *AppendEntry, end int64, acks int16) (waits bool
 		r.mu.appends.push(e)
 	}
 	r.mu.Unlock()
+	// One reader of a request's records: more of them are better off with a processor each.
+	if e.owner.spares && len(todo.fetches) > 0 {
+		todo.spare, e.owner.spares = true, false
+	}
 	todo.run(r)
 	return waits
 }

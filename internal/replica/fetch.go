@@ -22,6 +22,9 @@ type Fetch struct {
 	Partitions []FetchPartition
 	// Ready is called once there is something to answer; Collect then reads.
 	Ready func(*Fetch)
+	// Spare is set before Ready is called: the goroutine that calls it may read and answer too, as long as it
+	// waits for nobody.
+	Spare bool
 
 	state     atomic.Int32
 	expired   atomic.Bool
@@ -96,7 +99,7 @@ func (m *Manager) Fetch(f *Fetch) {
 		}
 	}
 	// Look (again): records that came between the first look and enlisting woke nobody.
-	f.examine()
+	f.examine(false)
 }
 
 // CancelFetch gives up a fetch whose peer hung up. It reports whether Ready will not be called any more;
@@ -148,12 +151,17 @@ func (f *Fetch) claim() bool {
 	}
 }
 
-// examine is called with the right to, and gives it back by calling Ready or by waiting on.
-func (f *Fetch) examine() {
+// maxSpared is how many partitions a fetch may ask for to be answered by whoever appended to one of them.
+const maxSpared = 16
+
+// examine is called with the right to, and gives it back by calling Ready or by waiting on. spare says that
+// the goroutine may answer.
+func (f *Fetch) examine(spare bool) {
 	for {
 		if f.expired.Load() || f.satisfied() {
 			f.dismiss()
 			f.state.Store(fetchReady)
+			f.Spare = spare && len(f.Partitions) <= maxSpared
 			f.Ready(f)
 			return
 		}
@@ -167,7 +175,7 @@ func (f *Fetch) examine() {
 func (f *Fetch) expire(time.Time) {
 	f.expired.Store(true)
 	if f.claim() {
-		f.examine()
+		f.examine(false)
 	}
 }
 

@@ -107,6 +107,7 @@ type chores struct {
 	answered appendList        // done as they stand
 	released appendList        // to be refused
 	fetches  []*FetchPartition // claimed: to be examined
+	spare    bool              // the last of them may be answered on the way
 }
 
 func (c *chores) run(r *Replica) {
@@ -124,8 +125,8 @@ func (c *chores) run(r *Replica) {
 		e.owner.finishOne()
 		e = next
 	}
-	for _, p := range c.fetches {
-		p.owner.examine()
+	for i, p := range c.fetches {
+		p.owner.examine(c.spare && i == len(c.fetches)-1)
 	}
 }
 

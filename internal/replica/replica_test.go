@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -271,6 +272,61 @@ func TestFetch_WaitsForTheHighWatermark(t *testing.T) {
 		t.Fatalf("fetch = %+v, want the record", got)
 	}
 	got.Records.Release()
+}
+
+// Whoever appends may answer one reader of a request's records, if that is little work. The others, and those who wait for
+// a flush or for nothing any more, are better off with a goroutine of their own.
+func TestFetch_Spare(t *testing.T) {
+	type asked struct {
+		minBytes   int32
+		partitions int
+	}
+	one, more := batch(t, "a"), batch(t, "b")
+	both := int32(len(one) + len(more))
+	for _, tc := range []struct {
+		name    string
+		caching partition.WriteCaching
+		maxWait time.Duration
+		batches []record.Batch
+		asked   []asked
+		want    int // fetches that whoever appends may answer
+	}{
+		{"one reader", partition.CachingOn, time.Hour, []record.Batch{one}, []asked{{1, 1}}, 1},
+		{"of three readers one", partition.CachingOn, time.Hour, []record.Batch{one}, []asked{{1, 1}, {1, 1}, {1, 1}}, 1},
+		{"of a reader for each batch one", partition.CachingOn, time.Hour, []record.Batch{one, more}, []asked{{both, 1}, {1, 1}}, 1},
+		{"one of many partitions", partition.CachingOn, time.Hour, []record.Batch{one}, []asked{{1, 17}}, 0},
+		{"after a flush", partition.CachingAuto, time.Hour, []record.Batch{one}, []asked{{1, 1}}, 0},
+		{"whose time is over", partition.CachingOn, time.Millisecond, nil, []asked{{1, 1}}, 0},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			b := newBroker(t, vfs.NewMem(1), tc.caching)
+			r := b.createTopic(0)
+			answered := make(chan bool, len(tc.asked))
+			for _, a := range tc.asked {
+				f := &replica.Fetch{MaxWait: tc.maxWait, MinBytes: a.minBytes, MaxBytes: 1 << 20, Ready: func(f *replica.Fetch) { answered <- f.Spare }}
+				for range a.partitions {
+					f.Partitions = append(f.Partitions, replica.FetchPartition{Replica: r, MaxBytes: 1 << 20, CurrentLeaderEpoch: -1, LastFetchedEpoch: -1})
+				}
+				b.manager.Fetch(f)
+			}
+			if tc.batches != nil {
+				a := &replica.Append{Acks: replica.AcksAll, Timeout: time.Hour, Done: func(*replica.Append) {}}
+				for _, batch := range tc.batches {
+					a.Entries = append(a.Entries, replica.AppendEntry{Replica: r, Batch: slices.Clone(batch)})
+				}
+				b.manager.Append(a)
+			}
+			spared := 0
+			for range tc.asked {
+				if <-answered {
+					spared++
+				}
+			}
+			if spared != tc.want {
+				t.Errorf("%d of %d fetches may be answered by whoever appends, want %d", spared, len(tc.asked), tc.want)
+			}
+		})
+	}
 }
 
 // A partition that does not exist is told of with the rest: a consumer of a deleted topic would otherwise ask

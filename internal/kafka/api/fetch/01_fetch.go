@@ -39,7 +39,13 @@ func newFetch(d Deps) *fetch {
 	f := &fetch{deps: d, sessions: newSessions(d)}
 	f.calls.New = func() any {
 		c := &call{owner: f, places: map[key]int{}}
-		c.fetch.Ready = func(*replica.Fetch) { c.request.ReplyLazily(c.collect) }
+		c.fetch.Ready = func(f *replica.Fetch) {
+			if f.Spare {
+				c.request.ReplyHere(c.collect)
+			} else {
+				c.request.ReplyLazily(c.collect)
+			}
+		}
 		c.collect, c.done, c.cancel = c.fill, c.recycle, c.hangUp
 		return c
 	}
