@@ -331,14 +331,15 @@ func TestRequest_ReleasedFramesAreSpoiled(t *testing.T) {
 		t.Skip("needs the build tag invariants")
 	}
 	kept := make(chan []byte, 1)
-	c := start(t, []server.API{api(wire.KeyHeartbeat, func(r *server.Request) server.Outcome {
+	c, ended := start(t, []server.API{api(wire.KeyHeartbeat, func(r *server.Request) server.Outcome {
 		kept <- r.Body.(*wire.HeartbeatRequest).GroupID
 		r.ReleaseFrame()
 		return answerAtOnce(r)
-	})}, server.Config{}).dial(t)
+	})}, server.Config{}).pipe(t)
 	c.send(heartbeat(1, "group"))
 	c.expect(1)
 	c.conn.Close()
+	<-ended // the reader had its bytes until then
 	if got := <-kept; string(got) == "group" {
 		t.Error("a released frame kept its bytes")
 	}
