@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/walser-io/walser/e2e/rig"
 )
 
 // TestCommandLine drives walser's own commands against a node that a YAML file configures: groups listed,
@@ -18,10 +20,7 @@ func TestCommandLine(t *testing.T) {
 		t.Fatal(err)
 	}
 	n := startNode(t, "--config", file)
-	path, err := binary()
-	if err != nil {
-		t.Fatal(err)
-	}
+	path := rig.Walser(t)
 	walser := func(stdin string, args ...string) (string, error) {
 		cmd := exec.Command(path, args...)
 		cmd.Env = append(os.Environ(), "WALSER_BOOTSTRAP_SERVER="+n.addr)

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/walser-io/walser/e2e/rig"
 )
 
 // client is one stock client, driven through the steps of the table.
@@ -104,7 +106,7 @@ type running struct {
 	what  string
 	cmd   *exec.Cmd
 	stdin io.WriteCloser
-	err   *syncBuffer
+	err   *rig.Log
 	out   chan event
 }
 
@@ -115,9 +117,9 @@ func (s script) start(t *testing.T, st step) *running {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(s.command[0], append(s.command[1:], string(arg))...)
-	r := &running{what: s.label + " " + st.Step, cmd: cmd, err: &syncBuffer{}, out: make(chan event, 10_000)}
+	r := &running{what: s.label + " " + st.Step, cmd: cmd, err: &rig.Log{}, out: make(chan event, 10_000)}
 	cmd.Stderr = r.err
-	cmd.Env = append(os.Environ(), "NODE_PATH="+filepath.Join(tools(), "node", "node_modules"))
+	cmd.Env = append(os.Environ(), "NODE_PATH="+filepath.Join(rig.Tools(), "node", "node_modules"))
 	if r.stdin, err = cmd.StdinPipe(); err != nil {
 		t.Fatal(err)
 	}
@@ -158,26 +160,6 @@ func (r *running) wait(t *testing.T) {
 	timer := time.AfterFunc(60*time.Second, func() { _ = r.cmd.Process.Kill() })
 	defer timer.Stop()
 	if err := r.cmd.Wait(); err != nil {
-		t.Fatalf("%s: %v\n%s", r.what, err, r.err.tail(4000))
+		t.Fatalf("%s: %v\n%s", r.what, err, r.err.Tail(4000))
 	}
-}
-
-// tools is the folder with the clients that are not Go.
-func tools() string { return os.Getenv("E2E_TOOLS") }
-
-// needs skips or fails the test where a tool is not installed.
-func needs(t *testing.T, path string) string {
-	t.Helper()
-	full := filepath.Join(tools(), path)
-	if filepath.IsAbs(path) {
-		full = path
-	}
-	if _, err := os.Stat(full); err == nil && (tools() != "" || filepath.IsAbs(path)) {
-		return full
-	}
-	if os.Getenv("E2E_REQUIRE") != "" {
-		t.Fatalf("%s is missing: .ci/e2e installs it", full)
-	}
-	t.Skipf("%s is missing: .ci/e2e installs it", full)
-	return ""
 }

@@ -19,6 +19,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/walser-io/walser/e2e/rig"
 )
 
 // TestKafkaDumpLog lets Kafka's own kafka-dump-log read every file of a node that served clients of all
@@ -26,7 +28,7 @@ import (
 // line, and its JSON has the records that a consumer read. There is no .txnindex while transactions are not
 // served; package storage lets the tool read one of its own.
 func TestKafkaDumpLog(t *testing.T) {
-	needs(t, "jars/kafka_2.13-4.3.1.jar")
+	rig.Needs(t, "jars/kafka_2.13-4.3.1.jar")
 	n := startNode(t, "--set", "log.segment.bytes=1048576", "--set", "group.initial.rebalance.delay.ms=0")
 	for _, c := range clients() {
 		t.Run(c.name(), func(t *testing.T) {
@@ -87,7 +89,7 @@ func TestKafkaDumpLog_Kafka(t *testing.T) {
 	if os.Getenv("E2E_PEER") == "" {
 		t.Skip("set E2E_PEER=1 to let kafka-dump-log read what Apache Kafka wrote")
 	}
-	addr := startKafka(t)
+	addr := rig.StartKafka(t)
 	produceSegments(t, addr, 2)
 	dirs, err := kadm.NewClient(newClient(t, addr)).DescribeAllLogDirs(deadline(t), nil)
 	if err != nil {
@@ -233,7 +235,7 @@ func partitionFiles(t *testing.T, data string, partitions ...string) []string {
 
 func runDumpLog(t *testing.T, files []string, args ...string) (stdout, stderr string) {
 	t.Helper()
-	cmd := java(t, "org.apache.kafka.tools.DumpLogSegments", append(args, "--files", strings.Join(files, ","))...)
+	cmd := rig.Java(t, "org.apache.kafka.tools.DumpLogSegments", append(args, "--files", strings.Join(files, ","))...)
 	cmd.Args = slices.Insert(cmd.Args, 1, "-Dstdout.encoding=UTF-8")
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
@@ -279,10 +281,7 @@ func kafkaDumpLog(t *testing.T, files []string, args ...string) (dump string, co
 // walserDump runs `walser log dump`, which fails when it finds anything wrong.
 func walserDump(t *testing.T, args ...string) string {
 	t.Helper()
-	path, err := binary()
-	if err != nil {
-		t.Fatal(err)
-	}
+	path := rig.Walser(t)
 	cmd := exec.Command(path, append([]string{"log", "dump"}, args...)...)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs

@@ -84,7 +84,7 @@ func TestHostile(t *testing.T) {
 		})
 		select {
 		case <-n.exited:
-			t.Fatalf("walser ended under %q:\n%s", a.name, n.log.tail(4000))
+			t.Fatalf("walser ended under %q:\n%s", a.name, n.log.Tail(4000))
 		default:
 		}
 	}

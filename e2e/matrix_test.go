@@ -7,6 +7,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/walser-io/walser/e2e/rig"
 )
 
 const perCodec = 10_000
@@ -38,7 +40,7 @@ func TestMatrix_Kafka(t *testing.T) {
 	if os.Getenv("E2E_PEER") == "" {
 		t.Skip("set E2E_PEER=1 to run the table against Apache Kafka")
 	}
-	runMatrix(t, startKafka(t))
+	runMatrix(t, rig.StartKafka(t))
 }
 
 func runMatrix(t *testing.T, addr string) {
@@ -70,9 +72,9 @@ func installed(t *testing.T, c client) client {
 		return c
 	}
 	if s.command[0] == "" {
-		s.command = append([]string{needs(t, "venv/bin/python")}, s.command[1:]...)
+		s.command = append([]string{rig.Needs(t, "venv/bin/python")}, s.command[1:]...)
 	} else {
-		needs(t, "node/node_modules/kafkajs")
+		rig.Needs(t, "node/node_modules/kafkajs")
 	}
 	return s
 }

@@ -1,42 +1,19 @@
 package e2e
 
 import (
-	"bytes"
 	"context"
-	"fmt"
-	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/walser-io/walser/e2e/rig"
 )
 
-// binary builds bin/walser once for all tests, or takes the one E2E_WALSER names.
-var binary = sync.OnceValues(func() (string, error) {
-	if path := os.Getenv("E2E_WALSER"); path != "" {
-		return filepath.Abs(path)
-	}
-	path := filepath.Join(os.TempDir(), fmt.Sprintf("walser-e2e-%d", os.Getpid()))
-	build := exec.Command("go", "build", "-o", path, "./cmd/walser")
-	build.Dir = ".."
-	if out, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build walser: %w\n%s", err, out)
-	}
-	return path, nil
-})
-
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if path, err := binary(); err == nil && os.Getenv("E2E_WALSER") == "" {
-		os.Remove(path)
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { rig.Main(m) }
 
 // node is one walser process on a free port, with a data directory of its own that outlives restarts.
 type node struct {
@@ -47,7 +24,7 @@ type node struct {
 	env     []string
 	cmd     *exec.Cmd
 	exited  chan struct{}
-	log     *syncBuffer
+	log     *rig.Log
 }
 
 // startNode starts `walser server` as a newcomer would, on a free port, and waits until it answers.
@@ -61,13 +38,13 @@ func startNode(t *testing.T, args ...string) *node {
 // newNode is a node that is not started yet. It ends with the test.
 func newNode(t *testing.T, args ...string) *node {
 	t.Helper()
-	n := &node{t: t, addr: freeAddr(t), dataDir: t.TempDir(), args: args, log: &syncBuffer{}}
+	n := &node{t: t, addr: rig.FreeAddr(t), dataDir: t.TempDir(), args: args, log: &rig.Log{}}
 	t.Cleanup(func() {
 		if n.cmd != nil && n.cmd.Process != nil {
 			n.stop()
 		}
 		if t.Failed() {
-			t.Logf("walser's log:\n%s", n.log.tail(8000))
+			t.Logf("walser's log:\n%s", n.log.Tail(8000))
 		}
 	})
 	return n
@@ -88,10 +65,7 @@ func (n *node) launch() {
 // command is the process, not yet started.
 func (n *node) command() *exec.Cmd {
 	n.t.Helper()
-	path, err := binary()
-	if err != nil {
-		n.t.Fatal(err)
-	}
+	path := rig.Walser(n.t)
 	cmd := exec.Command(path, append([]string{"server"}, n.args...)...)
 	cmd.Env = append(append(os.Environ(), "XDG_DATA_HOME="+n.dataDir, "WALSER_LISTENERS=PLAINTEXT://"+n.addr), n.env...)
 	return cmd
@@ -128,9 +102,9 @@ func (n *node) awaitReady() {
 		}
 		select {
 		case <-n.exited:
-			n.t.Fatalf("walser ended:\n%s", n.log.tail(8000))
+			n.t.Fatalf("walser ended:\n%s", n.log.Tail(8000))
 		case <-ctx.Done():
-			n.t.Fatalf("walser does not answer on %s:\n%s", n.addr, n.log.tail(8000))
+			n.t.Fatalf("walser does not answer on %s:\n%s", n.addr, n.log.Tail(8000))
 		case <-time.After(5 * time.Millisecond):
 		}
 	}
@@ -153,16 +127,6 @@ func (n *node) end(signal os.Signal) {
 	}
 }
 
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
 func newClient(t *testing.T, addr string, opts ...kgo.Opt) *kgo.Client {
 	t.Helper()
 	client, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(addr)}, opts...)...)
@@ -171,27 +135,4 @@ func newClient(t *testing.T, addr string, opts ...kgo.Opt) *kgo.Client {
 	}
 	t.Cleanup(client.Close)
 	return client
-}
-
-// syncBuffer is a bytes.Buffer for a process to write and a test to read.
-type syncBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
-}
-
-func (b *syncBuffer) tail(n int) string {
-	s := b.String()
-	return s[max(0, len(s)-n):]
 }

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/walser-io/walser/e2e/rig"
 )
 
 // TestREADME does what the README says, with its commands as they stand there; only the port and the data
@@ -28,7 +30,7 @@ func TestREADME(t *testing.T) {
 	if len(commands) != 4 || commands[3] != "go test ./..." {
 		t.Fatalf("the README has the commands %q; this test knows server, produce, consume and the tests", commands)
 	}
-	addr := freeAddr(t)
+	addr := rig.FreeAddr(t)
 	env := append(os.Environ(), "XDG_DATA_HOME="+t.TempDir(), "WALSER_LISTENERS=PLAINTEXT://"+addr, "WALSER_BOOTSTRAP_SERVER="+addr)
 	shell := func(command string) *exec.Cmd {
 		cmd := exec.Command("sh", "-c", command)
@@ -36,7 +38,7 @@ func TestREADME(t *testing.T) {
 		return cmd
 	}
 
-	log := &syncBuffer{}
+	log := &rig.Log{}
 	server := shell(commands[0])
 	server.Stdout, server.Stderr = log, log
 	server.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // go run has a child, which must end with it

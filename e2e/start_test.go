@@ -63,7 +63,7 @@ func awaitMetadata(t *testing.T, n *node) {
 			break
 		}
 		if time.Now().After(until) {
-			t.Fatalf("walser does not listen on %s:\n%s", n.addr, n.log.tail(8000))
+			t.Fatalf("walser does not listen on %s:\n%s", n.addr, n.log.Tail(8000))
 		}
 		time.Sleep(200 * time.Microsecond)
 	}

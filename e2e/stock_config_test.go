@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/walser-io/walser/e2e/rig"
 )
 
 // The file with the active keys and values of config/server.properties of Apache Kafka 4.3, and where these
@@ -40,10 +42,7 @@ func TestStockConfig(t *testing.T) {
 	case !errors.Is(err, fs.ErrExist):
 		t.Fatal(err)
 	}
-	path, err := binary()
-	if err != nil {
-		t.Fatal(err)
-	}
+	path := rig.Walser(t)
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -68,13 +67,9 @@ func runStockConfig(t *testing.T) {
 	if left, err := os.ReadDir(stockLogDir); err != nil || len(left) > 0 {
 		t.Fatalf("%s holds %v, %v; want an empty tmpfs", stockLogDir, left, err)
 	}
-	path, err := binary()
-	if err != nil {
-		t.Fatal(err)
-	}
 	n := newNode(t)
 	n.addr = stockBootstrap
-	n.run(exec.Command(path, "server", "--config", stockConfig))
+	n.run(exec.Command(rig.Walser(t), "server", "--config", stockConfig))
 	n.awaitReady()
 
 	client := newClient(t, stockBootstrap, kgo.ConsumeTopics("stock"), kgo.AllowAutoTopicCreation(), kgo.UnknownTopicRetries(-1),

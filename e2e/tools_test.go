@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/walser-io/walser/e2e/rig"
 )
 
 // TestKcat drives kcat through its pipes: list, produce per codec, consume, query by time, and a group
@@ -15,7 +17,7 @@ import (
 func TestKcat(t *testing.T) {
 	kcat, err := exec.LookPath("kcat")
 	if err != nil {
-		needs(t, "/usr/bin/kcat")
+		rig.Needs(t, "/usr/bin/kcat")
 	}
 	n := startNode(t)
 	run := func(stdin string, args ...string) string {
@@ -64,13 +66,13 @@ func TestKafkaTools_Kafka(t *testing.T) {
 	if os.Getenv("E2E_PEER") == "" {
 		t.Skip("set E2E_PEER=1 to run the tools against Apache Kafka")
 	}
-	runKafkaTools(t, startKafka(t))
+	runKafkaTools(t, rig.StartKafka(t))
 }
 
 func runKafkaTools(t *testing.T, addr string) {
 	run := func(stdin, class string, args ...string) string {
 		t.Helper()
-		cmd := java(t, class, args...)
+		cmd := rig.Java(t, class, args...)
 		cmd.Stdin = strings.NewReader(stdin)
 		var stderr strings.Builder
 		cmd.Stderr = &stderr
