@@ -58,6 +58,8 @@ func (c *Conn) pumpHere() {
 				c.pump()
 			}()
 			return
+		case what == stepEncode:
+			c.encode(r) // and flush sees to the budget, which may have to be waited for
 		case what != stepFlush:
 			c.do(what, r)
 		}
@@ -72,6 +74,7 @@ func (c *Conn) do(what step, r *Request) {
 		c.serve(r)
 	case stepEncode:
 		c.encode(r)
+		c.payForAnswers()
 	case stepFlush:
 		c.flush()
 	case stepClose:
@@ -355,6 +358,9 @@ func (c *Conn) tryEncode(r *Request) (err error) {
 // payForAnswers has the budget hold what the answers of the outbox take until they are sent, however slowly the
 // peer reads.
 func (c *Conn) payForAnswers() {
+	if c.out == nil {
+		return
+	}
 	n := c.out.owed()
 	if n <= 0 || c.isDead() {
 		return
@@ -368,7 +374,7 @@ func (c *Conn) payForAnswers() {
 
 // flush writes what is encoded with one call and lets go of it.
 func (c *Conn) flush() {
-	c.payForAnswers()
+	c.payForAnswers() // for what pumpHere has encoded
 	out := c.out
 	c.out = nil
 	if !c.isDead() {

@@ -505,6 +505,37 @@ func TestServer_BudgetBreaksTheDeadlock(t *testing.T) {
 	})
 }
 
+// The budget holds an answer from when it is encoded: the request behind it may take its time, and only then are both sent.
+func TestServer_BudgetHoldsAnswersThatWaitToBeSent(t *testing.T) {
+	const topics, name = 7, 30_000
+	begun, release := make(chan struct{}), make(chan struct{})
+	n := start(t, []server.API{
+		api(wire.KeyFetch, func(r *server.Request) server.Outcome {
+			resp := r.Response().(*wire.FetchResponse)
+			for range topics {
+				wire.Add(&resp.Responses).Topic = make([]byte, name)
+			}
+			r.Reply(resp)
+			return server.Done
+		}),
+		api(wire.KeyHeartbeat, func(r *server.Request) server.Outcome {
+			close(begun)
+			<-release
+			return answerAtOnce(r)
+		}),
+	}, server.Config{})
+	c := n.dial(t)
+	c.send(fetch(1), heartbeat(2, "g"))
+	<-begun
+	const free = 64 << 10
+	if got := n.metric(t, "walser_kafka_request_memory_bytes"); got < topics*name-free {
+		t.Errorf("%v bytes are charged, an answer of %d waits to be sent", got, topics*name)
+	}
+	close(release)
+	c.expect(1, 2)
+	n.await(t, "all of it is given back", func() bool { return n.metric(t, "walser_kafka_request_memory_bytes") == 0 })
+}
+
 // Peers that fill the budget with large frames and stall neither stop small frames nor, for long, a large
 // one that flows.
 func TestServer_BudgetShedsTheSlowestLargeHolder(t *testing.T) {
